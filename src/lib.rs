@@ -1,1 +1,14 @@
 //! The map.
+pub mod deadline;
+pub mod failure;
+pub mod files;
+pub mod jwt;
+pub mod log;
+pub mod protocol;
+pub mod redaction;
+pub mod robot;
+pub mod secret;
+pub mod server;
+pub mod world;
+pub mod config;
+pub mod http;

@@ -1,0 +1,256 @@
+//! What the configuration means: rules for registries, each with the identity that it uses, and
+//! every value in the type that it is used in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::failure::Failure;
+use crate::robot::RobotName;
+use crate::server::Server;
+
+/// Every rule that the configuration has. A rule with a mistake in it keeps its place, so that no
+/// shorter rule takes over what was meant for it.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// By the server that a rule is for: the rule, or why it cannot be used.
+    pub rules: BTreeMap<Server, Result<Rule, Failure>>,
+}
+
+impl Settings {
+    /// The rule with the longest path that covers `server`.
+    pub fn rule_for(&self, server: &Server) -> Option<&Result<Rule, Failure>> {
+        self.rules
+            .iter()
+            .filter(|(of, _)| of.covers(server))
+            .max_by_key(|(of, _)| of.path().len())
+            .map(|(_, rule)| rule)
+    }
+}
+
+/// How to get a robot token for a registry: one `[registry."HOST"]` table.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What the rule is for.
+    pub server: Server,
+    /// The robot account.
+    pub robot: RobotName,
+    /// Where the OIDC token comes from.
+    pub identity: Identity,
+    /// Where Quay's exchange is: scheme, host and port alone.
+    pub api_url: Url,
+    /// How the registry is reached.
+    pub connection: Connection,
+    /// The time for a whole `get`.
+    pub deadline: Duration,
+    /// The time for the exchange, its retry included.
+    pub exchange_timeout: Duration,
+    /// What a token should still have, where it is set.
+    pub min_validity: Option<Duration>,
+    /// What a failed refresh means.
+    pub on_error: OnError,
+    /// Where the rule is written: `FILE:LINE`, or the variable that it begins with.
+    pub place: String,
+}
+
+/// How a server is reached and trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Certificates in PEM that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy to use.
+    pub proxy: ProxyChoice,
+    /// Whether `http` to a literal loopback address is allowed.
+    pub allow_http_loopback: bool,
+}
+
+/// Which proxy a connection goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// The one that the environment names (`HTTPS_PROXY`, `NO_PROXY`).
+    #[default]
+    FromEnvironment,
+    /// None at all.
+    None,
+    /// This one; its URL may hold a password.
+    Url(ProxyUrl),
+}
+
+/// The URL of a proxy, which may hold a password and so is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(pub Url);
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ProxyUrl({:?})", self.0.host_str())
+    }
+}
+
+/// What a failed refresh means for a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The `get` fails.
+    #[default]
+    Fail,
+    /// The client goes on without credentials.
+    Anonymous,
+}
+
+/// A source of OIDC tokens: one `[identity.NAME]` table.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The source and its settings.
+    pub source: SourceSpec,
+    /// How the provider is reached.
+    pub connection: Connection,
+    /// The time for the provider, discovery and retry included.
+    pub timeout: Duration,
+    /// Where the identity is written: `FILE:LINE`, or the variable that it begins with.
+    pub place: String,
+}
+
+/// The sources of OIDC tokens with their settings, without any secret. Serialized, it is part of
+/// what a cached token's name is made of: two settings that may give two identities must differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "kebab-case")]
+pub enum SourceSpec {
+    /// The OAuth 2.0 client credentials grant (RFC 6749 section 4.4).
+    ClientCredentials(ClientCredentials),
+    /// A file that something else keeps up to date.
+    File(TokenFile),
+    /// An environment variable.
+    Env(TokenVariable),
+}
+
+/// What tells the bearer of a cached token apart, beyond the settings, without asking the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bearer {
+    /// The settings say it all.
+    Settings,
+    /// The secret in this variable: jobs of one user may each have their own.
+    SecretVariable(String),
+    /// The secret of a systemd credential: the name of one that must be there.
+    Credential(String),
+    /// The token in this file.
+    TokenFile(TokenFile),
+    /// The token in this variable.
+    TokenVariable(TokenVariable),
+}
+
+impl SourceSpec {
+    /// What tells the bearer of this source's tokens apart.
+    pub fn bearer(&self) -> Bearer {
+        match self {
+            Self::ClientCredentials(settings) => match &settings.client_secret {
+                SecretPlace::File(_) => Bearer::Settings,
+                SecretPlace::Variable(name) => Bearer::SecretVariable(name.clone()),
+                SecretPlace::Credential(name) => Bearer::Credential(name.clone()),
+            },
+            Self::File(file) => Bearer::TokenFile(file.clone()),
+            Self::Env(variable) => Bearer::TokenVariable(variable.clone()),
+        }
+    }
+}
+
+/// Settings of the client credentials grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientCredentials {
+    /// Where the token endpoint is.
+    pub endpoint: Endpoint,
+    /// The client's identifier.
+    pub client_id: String,
+    /// How the client proves who it is.
+    pub client_auth: ClientAuth,
+    /// Where its secret is.
+    pub client_secret: SecretPlace,
+    /// Whether a secret file may be readable by others.
+    #[serde(skip)]
+    pub allow_readable_secret: bool,
+    /// The audience to ask for.
+    pub audience: Option<String>,
+    /// The scopes to ask for.
+    pub scopes: Vec<String>,
+}
+
+/// Where a token endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// In the issuer's discovery document; the issuer as it was written, to the byte.
+    Discovered {
+        /// The issuer.
+        issuer: String,
+    },
+    /// At this URL.
+    Given {
+        /// The token endpoint.
+        token_endpoint: Url,
+        /// The issuer, where it was written too.
+        issuer: Option<String>,
+    },
+}
+
+/// How a client authenticates at the token endpoint (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// In the Authorization header.
+    #[default]
+    ClientSecretBasic,
+    /// In the body.
+    ClientSecretPost,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretPlace {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Variable(String),
+    /// In a systemd credential: a name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// Settings of a token file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it the token is, where it is JSON.
+    pub json_field: Option<JsonField>,
+}
+
+/// Settings of a token variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenVariable {
+    /// The name of the variable.
+    pub variable: String,
+    /// Where in it the token is, where it is JSON.
+    pub json_field: Option<JsonField>,
+}
+
+/// A path into a JSON document: names and indexes with dots between, such as `svids.0.svid`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JsonField(pub String);
+
+impl JsonField {
+    /// The text at this path.
+    pub fn find<'a>(&self, document: &'a serde_json::Value) -> Option<&'a str> {
+        self.0
+            .split('.')
+            .try_fold(document, |value, step| match value {
+                serde_json::Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+                other => other.get(step),
+            })?
+            .as_str()
+    }
+}

@@ -1,0 +1,113 @@
+//! What a person is told when something failed: one line with the cause, one with what to do.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A failure in words: `cause` says what failed, with the value at fault in backticks; `hint`
+/// says what to change, and where. Both are one line without a final full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    cause: String,
+    hint: String,
+}
+
+impl Failure {
+    /// A failure whose texts are kept to one line each: whatever was in a value, it cannot forge
+    /// a second line in a log.
+    pub fn new(cause: impl AsRef<str>, hint: impl AsRef<str>) -> Self {
+        Self { cause: on_one_line(cause.as_ref()), hint: on_one_line(hint.as_ref()) }
+    }
+
+    /// What failed.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// How a step of a refresh failed, for whoever decides what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// The failure in words.
+    pub failure: Failure,
+    /// What kind it is.
+    pub kind: StepFailureKind,
+    /// When the server asked to be left alone until: its Retry-After.
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of failure that something follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepFailureKind {
+    /// Nothing was sent: the fault is on this host, and asking again costs nothing.
+    Local,
+    /// A server was asked, and it failed or refused.
+    Network,
+    /// The time for the step was over.
+    Timeout,
+    /// Quay does not know the robot.
+    RobotUnknown,
+}
+
+impl StepFailure {
+    /// A failure before anything was sent.
+    pub const fn local(failure: Failure) -> Self {
+        Self { failure, kind: StepFailureKind::Local, retry_after: None }
+    }
+
+    /// A failure of, or on the way to, a server.
+    pub const fn network(failure: Failure) -> Self {
+        Self { failure, kind: StepFailureKind::Network, retry_after: None }
+    }
+}
+
+/// Every control character and every character that changes the direction of text is replaced
+/// by `?`; a line break becomes a space.
+pub fn on_one_line(text: &str) -> String {
+    text.trim()
+        .chars()
+        .map(|character| match character {
+            '\n' | '\r' | '\t' => ' ',
+            other if is_unprintable(other) => '?',
+            other => other,
+        })
+        .collect()
+}
+
+/// Whether a character could act on a terminal or on the order in which a line is read.
+pub fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{061c}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_with_line_breaks_and_escapes_stays_on_one_line() {
+        let failure = Failure::new("a\nb\u{1b}[31m\u{202e}c", "d\r\n");
+        assert_eq!(failure.cause(), "a b?[31m?c");
+        assert_eq!(failure.hint(), "d");
+    }
+}

@@ -1,0 +1,337 @@
+//! Files, opened so that nobody else can choose what is read or where is written. The only module
+//! that names fs2.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use fs2::FileExt;
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+/// What tells one state of a file from another without reading it: device, inode, size, and the
+/// times of the last change of its content and of its inode in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp(u64, u64, u64, i64, i64);
+
+impl Stamp {
+    /// The stamp of what a handle refers to.
+    pub fn of(metadata: &Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self(
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        )
+    }
+
+    /// When the inode last changed, in nanoseconds since 1970. Unlike the time of the last change
+    /// of the content, it cannot be set at will.
+    pub const fn changed(self) -> i64 {
+        self.4
+    }
+}
+
+/// Why an input could not be read.
+#[derive(Debug)]
+pub enum InputError {
+    /// It, or a folder on the way to it, does not exist.
+    Absent,
+    /// The system refused it.
+    Unreadable(io::Error),
+    /// It is a folder, a device, a pipe or a socket.
+    NotAFile,
+    /// It is larger than its cap, in bytes.
+    TooLarge(u64),
+}
+
+impl std::fmt::Display for InputError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => formatter.write_str("does not exist"),
+            Self::Unreadable(error) => {
+                write!(formatter, "cannot be read ({})", describe(error))
+            }
+            Self::NotAFile => formatter.write_str("is not a regular file"),
+            Self::TooLarge(cap) => write!(formatter, "is larger than {} KiB", cap / 1024),
+        }
+    }
+}
+
+/// An error of the system in its own words, without Rust's `(os error N)`.
+pub fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// A file that an operator named: its content and its handle's metadata, taken before it was read.
+#[derive(Debug)]
+pub struct Input {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// Owner, mode and times of the file that was read.
+    pub metadata: Metadata,
+}
+
+/// Reads a file that the configuration or a variable names. Symbolic links are followed (that is
+/// how Kubernetes mounts secrets); anything but a regular file is refused without blocking on it.
+pub fn read_input(path: &Path, cap: u64) -> Result<Input, InputError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(handle) => File::from(handle),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Err(InputError::Absent),
+        Err(error) => return Err(InputError::Unreadable(error.into())),
+    };
+    let metadata = file.metadata().map_err(InputError::Unreadable)?;
+    if !metadata.is_file() {
+        return Err(InputError::NotAFile);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(cap)).unwrap_or(0) + 1);
+    file.take(cap + 1).read_to_end(&mut bytes).map_err(InputError::Unreadable)?;
+    if bytes.len() as u64 > cap {
+        return Err(InputError::TooLarge(cap));
+    }
+    Ok(Input { bytes, metadata })
+}
+
+/// Opens a log file to append to: made with mode 0600, never followed through a symbolic link, and
+/// refused unless it is a regular file of `owner` with one link that nobody else may use.
+pub fn open_log(path: &Path, owner: u32) -> io::Result<File> {
+    let flags = OFlags::WRONLY
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    if is_private(&file.metadata()?, owner) {
+        Ok(file)
+    } else {
+        Err(io::Error::other("not a regular file of the caller's own with mode 0600"))
+    }
+}
+
+fn is_private(metadata: &Metadata, owner: u32) -> bool {
+    metadata.is_file()
+        && metadata.uid() == owner
+        && metadata.nlink() == 1
+        && metadata.mode() & 0o077 == 0
+}
+
+/// A folder that only its owner can enter. Everything in it is reached through its handle, so a
+/// folder that is swapped afterwards changes nothing.
+#[derive(Debug)]
+pub struct PrivateFolder {
+    handle: OwnedFd,
+    path: PathBuf,
+    owner: u32,
+    is_in_memory: bool,
+}
+
+impl PrivateFolder {
+    /// Opens a folder that belongs to `owner` and has no bits for group or others; the error says
+    /// why it does not serve.
+    pub fn open(path: &Path, owner: u32) -> Result<Self, String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| describe(&error.into()))?;
+        let status = rustix::fs::fstat(&handle).map_err(|error| describe(&error.into()))?;
+        if status.st_uid != owner {
+            return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
+        }
+        if status.st_mode & 0o077 != 0 {
+            return Err(format!("has mode {:04o}, not 0700", status.st_mode & 0o7777));
+        }
+        let is_in_memory = rustix::fs::fstatfs(&handle).is_ok_and(|it| is_in_memory(&it));
+        Ok(Self { handle, path: path.to_owned(), owner, is_in_memory })
+    }
+
+    /// Makes the folder (0700) where its parent is `owner`'s own, or a folder of root's with the
+    /// sticky bit; elsewhere it would be left behind in somebody else's place.
+    pub fn make(path: &Path, owner: u32) -> Result<(), String> {
+        let parent = path.parent().ok_or("has no parent folder")?;
+        let status = rustix::fs::stat(parent).map_err(|error| describe(&error.into()))?;
+        let is_sticky_of_root = status.st_uid == 0 && status.st_mode & 0o1000 != 0;
+        if status.st_uid != owner && !is_sticky_of_root {
+            return Err(format!("its parent folder belongs to uid {}", status.st_uid));
+        }
+        rustix::fs::mkdir(path, Mode::RWXU).map_err(|error| describe(&error.into()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it lives in memory (tmpfs), so that it is empty after a boot.
+    pub const fn is_in_memory(&self) -> bool {
+        self.is_in_memory
+    }
+
+    /// The content of a file, or nothing where there is none that can be trusted: a regular file of
+    /// the owner's with one link, no bits for others and at most `cap` bytes.
+    pub fn read(&self, name: &str, cap: u64) -> Option<Vec<u8>> {
+        let file = self.open_file(name, OFlags::RDONLY).ok()?;
+        let metadata = file.metadata().ok()?;
+        if !is_private(&metadata, self.owner) || metadata.len() > cap {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()? + 1);
+        file.take(cap).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Makes room for a file before there is anything to write: a full disk is found out while
+    /// nothing is lost yet. `random` names the temporary file.
+    pub fn reserve(&self, size: u64, random: u64) -> io::Result<Reservation<'_>> {
+        let name = format!("{TEMPORARY}{random:016x}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let reservation = Reservation { file: self.open_file(&name, flags)?, name, folder: self };
+        // Not fs2's `allocate`: it reads `errno`, which posix_fallocate does not set.
+        match rustix::fs::fallocate(&reservation.file, FallocateFlags::empty(), 0, size) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => {
+                Ok(reservation)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file; one that is not there is no error.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Err(rustix::io::Errno::NOENT) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names of the files in it that are text, in no order.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.handle)? {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().to_str()
+                && !matches!(entry.file_type(), FileType::Directory)
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// When a file's content last changed, in seconds since 1970.
+    pub fn modified(&self, name: &str) -> Option<i64> {
+        let status = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        i64::try_from(status.st_mtime).ok()
+    }
+
+    /// Opens a lock file, which is made where there is none.
+    pub fn lock_file(&self, name: &str) -> io::Result<LockFile> {
+        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
+        if is_private(&file.metadata()?, self.owner) {
+            return Ok(LockFile { file });
+        }
+        // Whatever stands there cannot be trusted; where it can be removed, the next try has its own.
+        self.remove(name)?;
+        Err(io::Error::other("the lock file was not a private regular file"))
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags =
+            flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(File::from(handle))
+    }
+}
+
+/// How the name of a file begins that is being written.
+pub const TEMPORARY: &str = ".tmp-";
+
+fn is_in_memory(status: &rustix::fs::StatFs) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    #[allow(clippy::useless_conversion, reason = "the type differs between targets")]
+    let kind = i64::from(status.f_type) & 0xffff_ffff;
+    matches!(kind, TMPFS | RAMFS)
+}
+
+/// A file that has its space but no name yet; removed again unless it is written.
+#[derive(Debug)]
+pub struct Reservation<'a> {
+    folder: &'a PrivateFolder,
+    file: File,
+    name: String,
+}
+
+impl Reservation<'_> {
+    /// Writes the content and gives the file its name, replacing what stood there in one step.
+    pub fn write(mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.file.write_all(content)?;
+        self.file.set_len(content.len() as u64)?;
+        let folder = &self.folder.handle;
+        rustix::fs::renameat(folder, self.name.as_str(), folder, name)?;
+        self.name.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            // Nothing to be done where it fails: leftovers are removed after ten minutes.
+            let _ = self.folder.remove(&self.name);
+        }
+    }
+}
+
+/// An open lock file; its lock ends when it is dropped, or when the process ends however it may.
+#[derive(Debug)]
+pub struct LockFile {
+    file: File,
+}
+
+impl LockFile {
+    /// Takes the lock if nobody holds it. An error means that locks do not work here.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match FileExt::try_lock_exclusive(&self.file) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == fs2::lock_contended_error().kind() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the file still has its name. A lock on one that was removed keeps nobody out.
+    pub fn has_its_name(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
+    }
+
+    /// What is written in it, at most `cap` bytes.
+    pub fn read(&self, cap: u64) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(cap).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Replaces what is written in it. A reader without the lock may see half of it: contents
+    /// carry a checksum.
+    pub fn write(&self, content: &[u8]) -> io::Result<()> {
+        let mut file = &self.file;
+        file.rewind()?;
+        file.write_all(content)?;
+        file.set_len(content.len() as u64)
+    }
+}
+
+/// The path with every symbolic link resolved, if what stands there is still what `metadata` is of.
+pub fn resolved(path: &Path, metadata: &Metadata) -> Option<PathBuf> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let now = std::fs::metadata(&path).ok()?;
+    (now.dev() == metadata.dev() && now.ino() == metadata.ino()).then_some(path)
+}

@@ -1,0 +1,208 @@
+//! The credential-helper protocol on the wire: the fixed texts, the server on standard input, the
+//! answer on standard output.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::secret::Secret;
+
+/// The program's name, as clients call it.
+pub const PROGRAM: &str = "docker-credential-quayfed";
+/// What every client understands as "this helper has none": it goes on without us.
+pub const NOT_FOUND: &str = "credentials not found in native keychain";
+/// What clients expect of a helper that was not told a server.
+pub const NO_SERVER: &str = "no credentials server URL";
+
+/// The most that is read of standard input, in bytes.
+const LONGEST_INPUT: usize = 64 * 1024;
+
+/// How one run of the program ends.
+#[derive(Debug)]
+pub enum Answer {
+    /// What `get` found.
+    Credentials {
+        /// The server as it was asked for.
+        server: String,
+        /// The user name: the robot.
+        username: String,
+        /// The password: a robot token.
+        secret: Secret<String>,
+    },
+    /// Servers and user names, for `list`.
+    List(BTreeMap<String, String>),
+    /// Nothing to say, and nothing went wrong.
+    Done,
+    /// Text for whoever called, and all is well.
+    Text(String),
+    /// A refusal in the protocol's own words: on standard output, exit code 1.
+    Refused(String),
+    /// "Not found", after a failure that the operator chose to go on without credentials from.
+    Anonymous(Failure),
+    /// A failure of ours.
+    Failed(Failure),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Credentials<'a> {
+    #[serde(rename = "ServerURL")]
+    server_url: &'a str,
+    username: &'a str,
+    secret: &'a str,
+}
+
+/// What a client hands to `store`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Stored {
+    /// The server.
+    #[serde(rename = "ServerURL", default)]
+    pub server_url: String,
+    /// The user name.
+    #[serde(default)]
+    pub username: String,
+}
+
+impl Answer {
+    /// The answer "not found".
+    pub fn not_found() -> Self {
+        Self::Refused(NOT_FOUND.to_owned())
+    }
+
+    /// What goes to standard output.
+    pub fn stdout(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Self::Credentials { server, username, secret } => {
+                let credentials =
+                    Credentials { server_url: server, username, secret: secret.expose() };
+                line(serde_json::to_string(&credentials).unwrap_or_default())
+            }
+            Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
+            Self::Done => String::new(),
+            Self::Text(text) => line(text.clone()),
+            Self::Refused(text) => line(text.clone()),
+            Self::Anonymous(_) => line(NOT_FOUND.to_owned()),
+            Self::Failed(failure) => line(failure.cause().to_owned()),
+        })
+    }
+
+    /// What goes to standard error, whether or not anybody asked for a log.
+    pub fn stderr(&self) -> String {
+        match self {
+            Self::Failed(failure) => {
+                format!("{PROGRAM}: {}\nhint: {}\n", failure.cause(), failure.hint())
+            }
+            Self::Anonymous(failure) => format!(
+                "{PROGRAM}: {}\nhint: {}\n{PROGRAM}: going on without credentials \
+                 (on_error = \"anonymous\")\n",
+                failure.cause(),
+                failure.hint()
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// The exit code: 0 or 1, since some clients take only 1 for a failure.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Credentials { .. } | Self::List(_) | Self::Done | Self::Text(_) => 0,
+            Self::Refused(_) | Self::Anonymous(_) | Self::Failed(_) => 1,
+        }
+    }
+}
+
+fn line(mut text: String) -> String {
+    text.push('\n');
+    text
+}
+
+/// What came on standard input.
+#[derive(Debug)]
+pub enum Asked {
+    /// Text, as it came.
+    Text(Secret<String>),
+    /// More than 64 KiB, or bytes that are not text: no server of ours is named like that.
+    Unreadable,
+    /// Not all of it came in time.
+    TooLate,
+}
+
+/// Reads standard input to its end, so that a client's write never breaks. `boot` reads the boot
+/// clock. What comes may be a secret: `store` hands over a password.
+pub fn read_to_end(input: impl AsFd, deadline: Deadline, boot: impl Fn() -> Duration) -> Asked {
+    let input = input.as_fd();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+    let mut is_too_long = false;
+    let mut buffer = Zeroizing::new([0; 4096]);
+    loop {
+        if !wait_for(input, deadline.left(boot())) {
+            return Asked::TooLate;
+        }
+        match rustix::io::read(input, &mut buffer[..]) {
+            Ok(0) => break,
+            Ok(length) if bytes.len() + length <= LONGEST_INPUT => {
+                bytes.extend_from_slice(&buffer[..length]);
+            }
+            Ok(_) => is_too_long = true,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            // A closed or unreadable standard input says nothing; neither does an empty one.
+            Err(_) => break,
+        }
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if !is_too_long => Asked::Text(Secret::new(text.to_owned())),
+        _ => Asked::Unreadable,
+    }
+}
+
+fn wait_for(input: BorrowedFd<'_>, left: Duration) -> bool {
+    if left.is_zero() {
+        return false;
+    }
+    let timeout = Timespec::try_from(left).ok();
+    match poll(&mut [PollFd::new(&input, PollFlags::IN)], timeout.as_ref()) {
+        Ok(0) => false,
+        Ok(_) | Err(_) => true,
+    }
+}
+
+/// Writes all of `text` and says whether it arrived; in one write, where the reader takes it so.
+pub fn write_out(mut output: impl io::Write, text: &str) -> bool {
+    text.is_empty() || output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_have_the_keys_that_strict_clients_insist_on() {
+        let answer = Answer::Credentials {
+            server: "https://h".to_owned(),
+            username: "acme+ci".to_owned(),
+            secret: Secret::new("t".to_owned()),
+        };
+        assert_eq!(
+            answer.stdout().as_str(),
+            "{\"ServerURL\":\"https://h\",\"Username\":\"acme+ci\",\"Secret\":\"t\"}\n"
+        );
+        assert_eq!((answer.stderr().as_str(), answer.exit_code()), ("", 0));
+        assert!(!format!("{answer:?}").contains("\"t\""));
+    }
+
+    #[test]
+    fn r27_a_failure_is_one_line_on_stdout_and_cause_and_hint_on_stderr() {
+        let answer = Answer::Failed(Failure::new("it broke", "mend it"));
+        assert_eq!(answer.stdout().as_str(), "it broke\n");
+        assert_eq!(answer.stderr(), "docker-credential-quayfed: it broke\nhint: mend it\n");
+        assert_eq!(answer.exit_code(), 1);
+    }
+}

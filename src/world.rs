@@ -1,0 +1,359 @@
+//! Everything that comes from outside the program, gathered once: the environment, the clocks,
+//! randomness, who is calling, and where this system keeps its files. The only module that reads
+//! the process's environment and the clocks; tests build a world of their own.
+
+use std::cell::OnceCell;
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec};
+use zeroize::Zeroize as _;
+
+use crate::log::{Level, Log};
+use crate::redaction::Redactor;
+use crate::secret::Secret;
+
+/// What a run of the program knows of the outside.
+pub struct World {
+    /// The environment variables as they were at the start.
+    pub environment: Environment,
+    /// The clocks.
+    pub clock: Box<dyn Clock>,
+    /// The source of random bytes.
+    pub random: Box<dyn Fn(&mut [u8])>,
+    /// The user that the program runs as.
+    pub caller: Caller,
+    /// Where the system and the user keep their files.
+    pub places: Places,
+    /// Where steps are told.
+    pub log: Log,
+    /// Removes what was read as a secret from what is shown.
+    pub redactor: Redactor,
+}
+
+impl World {
+    /// The world of this process.
+    pub fn of_process() -> Self {
+        let environment = Environment::of_process();
+        let caller = Caller::of_process();
+        let clock = SystemClock;
+        let log = Log::from_variables(
+            environment.get("QUAYFED_LOG"),
+            environment.get("QUAYFED_LOG_FILE"),
+            caller.uid(),
+            clock.wall(),
+        );
+        Self {
+            places: Places::of_process(&environment),
+            environment,
+            clock: Box::new(clock),
+            random: Box::new(fill_with_random),
+            caller,
+            log,
+            redactor: Redactor::default(),
+        }
+    }
+
+    /// Tells a step at `info`.
+    pub fn info(&self, text: impl Display) {
+        self.tell(Level::Info, &text);
+    }
+
+    /// Tells what went wrong without consequence.
+    pub fn warn(&self, text: impl Display) {
+        self.tell(Level::Warn, &text);
+    }
+
+    /// Tells how a step was decided.
+    pub fn debug(&self, text: impl Display) {
+        self.tell(Level::Debug, &text);
+    }
+
+    /// Tells what made an answer fail.
+    pub fn error(&self, text: impl Display) {
+        self.tell(Level::Error, &text);
+    }
+
+    fn tell(&self, level: Level, text: &dyn Display) {
+        if self.log.tells(level) {
+            self.log.write(level, self.clock.wall(), text);
+        }
+    }
+
+    /// A random number of 64 bits.
+    pub fn random_number(&self) -> u64 {
+        let mut bytes = [0; 8];
+        (self.random)(&mut bytes);
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// A random number from `low` to `high`.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits of randomness are plenty")]
+    pub fn random_between(&self, low: f64, high: f64) -> f64 {
+        let unit = (self.random_number() >> 11) as f64 / (1u64 << 53) as f64;
+        low + (high - low) * unit
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("World").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// The environment variables, read once. A variable may hold a secret, so none is ever printed.
+#[derive(Default)]
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// The variables of this process.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads them")]
+    fn of_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// An environment for a test.
+    pub fn of<K: Into<OsString>, V: Into<OsString>>(
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// The value of a variable; one that is set to nothing counts as not set.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_os_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable that holds text; `Err` where it is not UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
+        self.get(name).map(|value| value.to_str().ok_or(NotText)).transpose()
+    }
+
+    /// The value of a variable that holds a path.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        self.get(name).map(Path::new)
+    }
+
+    /// The value of a variable that holds a secret.
+    pub fn secret(&self, name: &str) -> Result<Option<Secret<String>>, NotText> {
+        Ok(self.text(name)?.map(|text| Secret::new(text.to_owned())))
+    }
+
+    /// The names of all variables that are set and text.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|(name, _)| name.to_str())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        for (_, value) in &mut self.0 {
+            std::mem::take(value).into_encoded_bytes().zeroize();
+        }
+    }
+}
+
+/// A variable's value is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotText;
+
+/// The two clocks that a token's life is reckoned by.
+pub trait Clock {
+    /// Wall time since 1970 (`CLOCK_REALTIME`): may be set, forwards and back.
+    fn wall(&self) -> Duration;
+    /// Time since the host was booted, sleep included (`CLOCK_BOOTTIME`): never set.
+    fn boot(&self) -> Duration;
+    /// Waits.
+    fn sleep(&self, duration: Duration);
+}
+
+/// The clocks of the system.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Duration {
+        duration(rustix::time::clock_gettime(ClockId::Realtime))
+    }
+
+    fn boot(&self) -> Duration {
+        duration(rustix::time::clock_gettime(ClockId::Boottime))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that waits")]
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+fn duration(time: Timespec) -> Duration {
+    // A clock before 1970 is as good as one that stands at 1970: every token is Spent.
+    Duration::try_from(time).unwrap_or_default()
+}
+
+fn fill_with_random(bytes: &mut [u8]) {
+    // The kernel's source fails only where it does not exist; what it is used for (spreading
+    // refreshes, naming temporary files) then needs no secrecy, only difference.
+    if rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        let now = SystemClock.boot().as_nanos() ^ u128::from(std::process::id()).rotate_left(40);
+        for (byte, source) in bytes.iter_mut().zip(now.to_ne_bytes().into_iter().cycle()) {
+            *byte = source;
+        }
+    }
+}
+
+/// The user that the program runs as.
+#[derive(Debug)]
+pub struct Caller {
+    uid: u32,
+    real_uid: u32,
+    namespace: OnceCell<UserNamespace>,
+}
+
+/// The user namespace that the program runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserNamespace {
+    /// Whether it is the initial one, where uid 0 is root of the host.
+    pub is_initial: bool,
+    /// The caller's user id as the parent namespace counts it.
+    pub uid_in_parent: u32,
+    /// The user id that every owner without a mapping appears as (`/proc/sys/kernel/overflowuid`).
+    pub overflow_uid: u32,
+}
+
+impl Caller {
+    fn of_process() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            real_uid: rustix::process::getuid().as_raw(),
+            namespace: OnceCell::new(),
+        }
+    }
+
+    /// A caller for a test.
+    pub fn of(uid: u32, namespace: UserNamespace) -> Self {
+        Self { uid, real_uid: uid, namespace: OnceCell::from(namespace) }
+    }
+
+    /// The effective user id.
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Whether real and effective user differ: the program was made set-user-ID, and whoever calls
+    /// it chooses what it reads in another's name.
+    pub const fn is_set_user_id(&self) -> bool {
+        self.uid != self.real_uid
+    }
+
+    /// The user namespace, read from /proc at the first call.
+    pub fn namespace(&self) -> UserNamespace {
+        *self.namespace.get_or_init(|| UserNamespace::of_process(self.uid))
+    }
+}
+
+impl UserNamespace {
+    /// The inode number of the initial user namespace (`PROC_USER_INIT_INO` of the kernel).
+    const INITIAL: &str = "user:[4026531837]";
+
+    fn of_process(uid: u32) -> Self {
+        let link = std::fs::read_link("/proc/self/ns/user");
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+        Self {
+            is_initial: link.is_ok_and(|link| link.as_os_str() == OsStr::new(Self::INITIAL)),
+            uid_in_parent: uid_in_parent(&map, uid).unwrap_or(uid),
+            overflow_uid: overflow.trim().parse().unwrap_or(65534),
+        }
+    }
+}
+
+/// Reads `/proc/self/uid_map` (user_namespaces(7)): lines of first id inside, first id in the
+/// parent, and count.
+fn uid_in_parent(map: &str, uid: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inside, parent, count) =
+            (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let offset = uid.checked_sub(inside)?;
+        (offset < count).then(|| parent.checked_add(offset)).flatten()
+    })
+}
+
+/// Where the system and the user keep their files.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The folder of the system's configuration: `/etc/quayfed`.
+    pub system_configuration: PathBuf,
+    /// The user's configuration folder (`$XDG_CONFIG_HOME`, `~/.config`), where there is one.
+    pub user_configuration: Option<PathBuf>,
+    /// The folder of runtime files: `/run`.
+    pub run: PathBuf,
+    /// The folder of shared memory: `/dev/shm`.
+    pub shared_memory: PathBuf,
+}
+
+impl Places {
+    fn of_process(environment: &Environment) -> Self {
+        Self {
+            system_configuration: PathBuf::from("/etc/quayfed"),
+            user_configuration: user_configuration(environment),
+            run: PathBuf::from("/run"),
+            shared_memory: PathBuf::from("/dev/shm"),
+        }
+    }
+}
+
+/// The directories library reads the environment by itself, and asks the name service, over
+/// sockets, where HOME is not set: so it is asked only where HOME is. Relative paths are ignored
+/// (XDG Base Directory Specification).
+fn user_configuration(environment: &Environment) -> Option<PathBuf> {
+    let is_absolute = |path: &Path| path.as_os_str().as_bytes().starts_with(b"/");
+    let chosen = environment.path("XDG_CONFIG_HOME").filter(|path| is_absolute(path));
+    if let Some(chosen) = chosen {
+        return Some(chosen.to_owned());
+    }
+    environment.path("HOME")?;
+    directories::BaseDirs::new()
+        .map(|places| places.config_dir().to_owned())
+        .filter(|path| is_absolute(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r24_the_user_in_the_parent_namespace_is_read_from_the_map() {
+        let rootless = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(uid_in_parent(rootless, 0), Some(1000));
+        assert_eq!(uid_in_parent(rootless, 1), Some(100_000));
+        assert_eq!(uid_in_parent(rootless, 70_000), None);
+        assert_eq!(uid_in_parent("0 0 4294967295", 1000), Some(1000));
+        assert_eq!(uid_in_parent("", 5), None);
+    }
+
+    #[test]
+    fn no_value_of_a_variable_is_printed() {
+        let environment = Environment::of([("QUAYFED_TOKEN", "hunter2")]);
+        assert_eq!(format!("{environment:?}"), r#"["QUAYFED_TOKEN"]"#);
+    }
+
+    #[test]
+    fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
+        assert_eq!(Environment::of([("X", "")]).get("X"), None);
+    }
+}
