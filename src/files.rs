@@ -1,9 +1,11 @@
 //! Files, opened so that nobody else can choose what is read or where is written. The only module
 //! that names fs2.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -81,12 +83,7 @@ pub struct Input {
 /// Reads a file that the configuration or a variable names. Symbolic links are followed (that is
 /// how Kubernetes mounts secrets); anything but a regular file is refused without blocking on it.
 pub fn read_input(path: &Path, cap: u64) -> Result<Input, InputError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(handle) => File::from(handle),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Err(InputError::Absent),
-        Err(error) => return Err(InputError::Unreadable(error.into())),
-    };
+    let file = open_input(path)?;
     let metadata = file.metadata().map_err(InputError::Unreadable)?;
     if !metadata.is_file() {
         return Err(InputError::NotAFile);
@@ -97,6 +94,40 @@ pub fn read_input(path: &Path, cap: u64) -> Result<Input, InputError> {
         return Err(InputError::TooLarge(cap));
     }
     Ok(Input { bytes, metadata })
+}
+
+/// A folder that an operator filled: its names and its handle's metadata, taken before it was listed.
+#[derive(Debug)]
+pub struct InputFolder {
+    /// The names of all that is in it, in no order.
+    pub names: Vec<OsString>,
+    /// Owner, mode and times of the folder that was listed.
+    pub metadata: Metadata,
+}
+
+/// Lists a folder of inputs; symbolic links are followed.
+pub fn list_input(path: &Path) -> Result<InputFolder, InputError> {
+    let folder = open_input(path)?;
+    let metadata = folder.metadata().map_err(InputError::Unreadable)?;
+    if !metadata.is_dir() {
+        return Err(InputError::Unreadable(io::ErrorKind::NotADirectory.into()));
+    }
+    let unreadable = |error: rustix::io::Errno| InputError::Unreadable(error.into());
+    let names = rustix::fs::Dir::new(folder)
+        .map_err(unreadable)?
+        .map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    Ok(InputFolder { names, metadata })
+}
+
+fn open_input(path: &Path) -> Result<File, InputError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(handle) => Ok(File::from(handle)),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Err(InputError::Absent),
+        Err(error) => Err(InputError::Unreadable(error.into())),
+    }
 }
 
 /// Opens a log file to append to: made with mode 0600, never followed through a symbolic link, and
@@ -117,11 +148,14 @@ pub fn open_log(path: &Path, owner: u32) -> io::Result<File> {
     }
 }
 
+/// The mode bits of group and others.
+const OF_OTHERS: u32 = 0o077;
+
 fn is_private(metadata: &Metadata, owner: u32) -> bool {
     metadata.is_file()
         && metadata.uid() == owner
         && metadata.nlink() == 1
-        && metadata.mode() & 0o077 == 0
+        && metadata.mode() & OF_OTHERS == 0
 }
 
 /// A folder that only its owner can enter. Everything in it is reached through its handle, so a
@@ -145,7 +179,7 @@ impl PrivateFolder {
         if status.st_uid != owner {
             return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
         }
-        if status.st_mode & 0o077 != 0 {
+        if status.st_mode & OF_OTHERS != 0 {
             return Err(format!("has mode {:04o}, not 0700", status.st_mode & 0o7777));
         }
         let is_in_memory = rustix::fs::fstatfs(&handle).is_ok_and(|it| is_in_memory(&it));
@@ -227,7 +261,7 @@ impl PrivateFolder {
     /// When a file's content last changed, in seconds since 1970.
     pub fn modified(&self, name: &str) -> Option<i64> {
         let status = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        i64::try_from(status.st_mtime).ok()
+        Some(status.st_mtime)
     }
 
     /// Opens a lock file, which is made where there is none.
@@ -242,8 +276,7 @@ impl PrivateFolder {
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags =
-            flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let handle = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(File::from(handle))
     }

@@ -1,11 +1,34 @@
 //! HTTP requests. The only module that names reqwest; anything asynchronous stays inside it.
 
+pub mod discovery;
+mod fault;
+mod proxy;
+mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
+mod trust;
+
+use std::cell::{OnceCell, RefCell};
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
-use url::Url;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use rustls::RootCertStore;
+use tokio::runtime::Runtime;
+use url::{Host, Url};
 
-use crate::config::settings::Connection;
+use crate::config::settings::{Connection, ProxyChoice};
+use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
+use crate::world::World;
+use proxy::Proxy;
+
+pub use retry::{Retry500, retry_after, send_by};
+
+/// The most that is read of a reply's body, in bytes.
+const LONGEST_BODY: usize = 256 << 10;
 
 /// Sends requests. The one edge between the program and the network.
 pub trait Transport {
@@ -55,20 +78,39 @@ pub struct Response {
     pub is_cut: bool,
 }
 
+impl Response {
+    /// The body as a JSON object, if it is one, whatever its Content-Type claims.
+    pub fn json(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The host that a redirect points to.
+    pub fn redirects_to(&self) -> Option<String> {
+        let location = self.location.as_deref()?;
+        Some(Url::parse(location).ok()?.host_str()?.to_owned())
+    }
+}
+
 /// Why there was no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportError {
     /// What kind of failure it was.
     pub kind: TransportFault,
     /// What happened, in words, without the URL: the end of a sentence such as "the token endpoint
-    /// https://… could not be reached: ".
+    /// https://… could not be reached: "; of a time-out "no answer within 8s".
     pub text: String,
 }
 
 /// The kinds of failure that callers tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportFault {
-    /// The configuration of the connection cannot be used (a CA file, a proxy): nothing was sent.
+    /// The connection's `ca_file` cannot be used: nothing was sent.
+    CaFile,
+    /// The system's certificates cannot be used: nothing was sent.
+    SystemRoots,
+    /// The proxy that is set cannot be used: nothing was sent.
+    ProxySetting,
+    /// The client could not be set up otherwise: nothing was sent.
     Setup,
     /// The URL's scheme is not allowed: nothing was sent.
     Insecure,
@@ -76,10 +118,312 @@ pub enum TransportFault {
     Name,
     /// The connection was refused or could not be made.
     Connect,
-    /// The server's certificate is not trusted, or TLS failed otherwise.
+    /// The proxy answered, but did not connect.
+    ProxyRefused,
+    /// The certificate's issuer is not trusted.
+    UntrustedIssuer,
+    /// The certificate has expired or is not valid yet.
+    CertificateDates,
+    /// The certificate is for another name.
+    CertificateName,
+    /// The certificate is not one for servers.
+    CertificateUse,
+    /// TLS failed otherwise.
     Tls,
     /// The time was over.
     Timeout,
     /// The connection broke after it was made.
     Broken,
 }
+
+impl TransportFault {
+    /// Whether the fault is one that passes by itself: a connection failure.
+    const fn is_worth_another_try(self) -> bool {
+        matches!(self, Self::Name | Self::Connect | Self::Broken)
+    }
+
+    const fn step_failure_kind(self) -> StepFailureKind {
+        match self {
+            Self::CaFile
+            | Self::SystemRoots
+            | Self::ProxySetting
+            | Self::Setup
+            | Self::Insecure => StepFailureKind::Local,
+            Self::Timeout => StepFailureKind::Timeout,
+            _ => StepFailureKind::Network,
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::CaFile => {
+                "`ca_file` must be a readable file of CA certificates in PEM (BEGIN CERTIFICATE)"
+            }
+            Self::SystemRoots => {
+                "install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE or \
+                 `ca_file` to a bundle in PEM"
+            }
+            Self::ProxySetting => {
+                "set `proxy` to `\"http://HOST:PORT\"`, or to `\"none\"` for no proxy"
+            }
+            Self::Setup => "this host lacks something that every connection needs",
+            Self::Insecure => {
+                "use https; http is for tests, to a literal 127.0.0.1 or [::1], with \
+                 `allow_http_loopback = true`"
+            }
+            Self::Name => {
+                "check the host's name and this host's DNS; a static build asks /etc/hosts and \
+                 /etc/resolv.conf alone, not the name service of this system"
+            }
+            Self::Connect => {
+                "check host, port and firewall; where a proxy is needed, set `proxy` or HTTPS_PROXY"
+            }
+            Self::ProxyRefused => {
+                "allow the host at the proxy, give its password in `proxy`, or set \
+                 `proxy = \"none\"` or NO_PROXY"
+            }
+            Self::UntrustedIssuer => {
+                "set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle"
+            }
+            Self::CertificateDates => {
+                "let the server's certificate be renewed, or set this host's clock right"
+            }
+            Self::CertificateName => {
+                "use the name that the certificate is for, or let the certificate be reissued"
+            }
+            Self::CertificateUse => {
+                "give the server a certificate of its own (CA:FALSE), and `ca_file` that of its CA"
+            }
+            Self::Tls => {
+                "check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate"
+            }
+            Self::Timeout => {
+                "the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the \
+                 steps"
+            }
+            Self::Broken => "try again; if it stays so, look into the server's or proxy's log",
+        }
+    }
+}
+
+impl TransportError {
+    /// The failure of the step that needed `server`, such as "the token endpoint `https://…`".
+    pub fn step_failure(&self, server: &str) -> StepFailure {
+        let kind = self.kind.step_failure_kind();
+        let happened = match kind {
+            StepFailureKind::Local => "cannot be reached:",
+            StepFailureKind::Timeout => "gave",
+            _ if self.kind == TransportFault::Broken => "gave no complete reply:",
+            _ => "could not be reached:",
+        };
+        let cause = format!("{server} {happened} {}", self.text);
+        StepFailure { failure: Failure::new(cause, self.kind.hint()), kind, retry_after: None }
+    }
+}
+
+/// Sends requests by reqwest and rustls, one at a time. Clients are kept by how a server is
+/// reached and trusted, so a connection serves again.
+pub struct HttpTransport<'w> {
+    world: &'w World,
+    runtime: OnceCell<Runtime>,
+    roots: OnceCell<RootCertStore>,
+    clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
+}
+
+/// What tells one client from another.
+type ClientKey = (Option<PathBuf>, ProxyChoice);
+
+struct Client {
+    http: reqwest::Client,
+    proxy: Option<String>,
+    has_roots: bool,
+}
+
+impl<'w> HttpTransport<'w> {
+    /// A transport that has done nothing yet: certificates and runtime are made when needed.
+    pub const fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            runtime: OnceCell::new(),
+            roots: OnceCell::new(),
+            clients: RefCell::new(Vec::new()),
+        }
+    }
+
+    fn client(&self, connection: &Connection) -> Result<Rc<Client>, TransportError> {
+        let key = (connection.ca_file.clone(), connection.proxy.clone());
+        if let Some((_, client)) = self.clients.borrow().iter().find(|(known, _)| *known == key) {
+            return Ok(Rc::clone(client));
+        }
+        let client = Rc::new(self.build(connection)?);
+        self.clients.borrow_mut().push((key, Rc::clone(&client)));
+        Ok(client)
+    }
+
+    fn build(&self, connection: &Connection) -> Result<Client, TransportError> {
+        let mut roots = self.roots()?.clone();
+        if let Some(file) = &connection.ca_file {
+            trust::add_ca_file(&mut roots, file)?;
+        }
+        let has_roots = !roots.is_empty();
+        let proxy = Proxy::of(self.world, &connection.proxy)?;
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("docker-credential-quayfed/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .http1_only()
+            .tls_backend_preconfigured(trust::tls(roots)?)
+            // Without this the client would read the environment by itself.
+            .no_proxy();
+        let builder = match &proxy {
+            None => builder,
+            Some(Proxy { url, passed_by }) => {
+                let passed_by = passed_by.as_deref().and_then(reqwest::NoProxy::from_string);
+                // For https alone: http is for the loopback, where no proxy belongs (rule R19).
+                let proxy = reqwest::Proxy::https(url.clone())
+                    .map_err(|error| setup(&error.without_url()))?;
+                builder.proxy(proxy.no_proxy(passed_by))
+            }
+        };
+        let http = builder.build().map_err(|error| setup(&error.without_url()))?;
+        Ok(Client { http, proxy: proxy.as_ref().map(Proxy::name), has_roots })
+    }
+
+    fn roots(&self) -> Result<&RootCertStore, TransportError> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots);
+        }
+        let roots = trust::system_roots(self.world)?;
+        Ok(self.roots.get_or_init(|| roots))
+    }
+
+    fn runtime(&self) -> Result<&Runtime, TransportError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| setup(&error))?;
+        Ok(self.runtime.get_or_init(|| runtime))
+    }
+}
+
+impl Transport for HttpTransport<'_> {
+    fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
+        check_scheme(request)?;
+        let client = self.client(request.connection)?;
+        if !client.has_roots && request.url.scheme() == "https" {
+            let text = "no CA certificate was found on this host".to_owned();
+            return Err(TransportError { kind: TransportFault::SystemRoots, text });
+        }
+        let sending = send(&client.http, request)?;
+        let sent = self.runtime()?.block_on(async {
+            // Made inside: a timer belongs to a runtime.
+            tokio::time::timeout(request.timeout, sending).await
+        });
+        match sent {
+            Ok(reply) => reply.map_err(|error| fault::explain(&error, client.proxy.as_deref())),
+            Err(_) => Err(fault::timeout(request.timeout)),
+        }
+    }
+}
+
+impl Drop for HttpTransport<'_> {
+    /// A name lookup runs on a thread that cannot be stopped: it is left behind, not waited for,
+    /// so that it holds neither the answer nor the deadline (rule R26).
+    fn drop(&mut self) {
+        self.clients.borrow_mut().clear();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for HttpTransport<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("HttpTransport").finish_non_exhaustive()
+    }
+}
+
+/// Rule R19: https everywhere, http only to a literal loopback address where that is allowed.
+fn check_scheme(request: &Request<'_>) -> Result<(), TransportError> {
+    let is_allowed = match request.url.scheme() {
+        "https" => true,
+        "http" => request.connection.allow_http_loopback && is_loopback(request.url),
+        _ => false,
+    };
+    if is_allowed {
+        return Ok(());
+    }
+    let text = format!("`{}` is not allowed there", request.url.scheme());
+    Err(TransportError { kind: TransportFault::Insecure, text })
+}
+
+/// Whether a URL's host is a literal loopback address. A name such as `localhost` is none: it
+/// means what a resolver makes of it.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+/// The request on its way. What cannot be sent at all is found out before it begins.
+fn send(
+    client: &reqwest::Client,
+    request: &Request<'_>,
+) -> Result<impl Future<Output = reqwest::Result<Response>> + use<>, TransportError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if let Some(authorization) = &request.authorization {
+        let mut value =
+            HeaderValue::from_str(authorization.expose()).map_err(|error| setup(&error))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    let sending = match &request.body {
+        Body::None => client.get(request.url.clone()),
+        Body::Form(form) => client
+            .post(request.url.clone())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.expose().clone()),
+    };
+    let sending = sending.headers(headers).send();
+    Ok(async move { read(sending.await?).await })
+}
+
+async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
+    let text = |name: header::HeaderName| {
+        reply.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let mut response = Response {
+        status: reply.status().as_u16(),
+        content_type: content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase(),
+        location: text(header::LOCATION),
+        retry_after: text(header::RETRY_AFTER),
+        body: Vec::new(),
+        is_cut: false,
+    };
+    while let Some(chunk) = reply.chunk().await? {
+        let room = LONGEST_BODY - response.body.len();
+        response.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            response.is_cut = true;
+            break;
+        }
+    }
+    Ok(response)
+}
+
+fn setup(error: &dyn std::error::Error) -> TransportError {
+    let text = format!("the connection cannot be set up ({error})");
+    TransportError { kind: TransportFault::Setup, text }
+}
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,15 @@ pub fn peek(token: &str) -> Result<UnverifiedToken, NotAJwt> {
     Ok(UnverifiedToken { header, claims: UnverifiedClaims::of(&claims) })
 }
 
+/// The claim that takes most of a token, with the bytes of its JSON.
+pub fn largest_claim(token: &str) -> Option<(String, usize)> {
+    let claims: Map<String, Value> = insecure_decode_claims(token).ok()?;
+    claims
+        .into_iter()
+        .map(|(name, value)| (name, value.to_string().len()))
+        .max_by_key(|&(_, bytes)| bytes)
+}
+
 fn decode_segment<T: DeserializeOwned>(segment: &str) -> Option<T> {
     let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -131,9 +140,17 @@ mod tests {
 
     #[test]
     fn claims_of_an_unexpected_kind_count_as_absent() {
-        let claims = peek(&token("{}", r#"{"aud":7,"iat":"now","exp":null}"#)).expect("a JWT").claims;
+        let claims =
+            peek(&token("{}", r#"{"aud":7,"iat":"now","exp":null}"#)).expect("a JWT").claims;
         assert_eq!((claims.iat, claims.exp), (None, None));
         assert!(claims.audiences.is_empty());
+    }
+
+    #[test]
+    fn the_largest_claim_is_found() {
+        let token = token("{}", r#"{"iss":"https://i","groups":["a","b","c","d"],"sub":"s"}"#);
+        assert_eq!(largest_claim(&token), Some(("groups".to_owned(), 17)));
+        assert_eq!(largest_claim("opaque"), None);
     }
 
     #[test]

@@ -1,14 +1,95 @@
-//! The map.
+//! `docker-credential-quayfed`: a credential helper that turns an OIDC token into a robot token of
+//! a Quay registry.
+//!
+//! Start at [`helper`], the story of the protocol, and [`robot_token`], the story of a refresh. A
+//! module imports only from floors below its own, which a test holds to the table in
+//! `docs/ARCHITECTURE.md`.
+
+pub mod cache;
+pub mod cli;
+pub mod config;
 pub mod deadline;
+pub mod digest;
 pub mod failure;
 pub mod files;
+pub mod helper;
+pub mod http;
+pub mod identity;
+pub mod internal_error;
 pub mod jwt;
 pub mod log;
+pub mod moment;
+pub mod ownership;
+pub mod process;
 pub mod protocol;
+pub mod quay;
 pub mod redaction;
 pub mod robot;
+pub mod robot_token;
 pub mod secret;
 pub mod server;
 pub mod world;
-pub mod config;
-pub mod http;
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use cli::Command;
+use deadline::Deadline;
+use failure::Failure;
+use http::HttpTransport;
+use protocol::{Answer, Asked, PROGRAM, read_to_end, write_out};
+use world::World;
+
+/// The time for standard input, until the rule and so its deadline is known.
+const TIME_FOR_INPUT: Duration = Duration::from_secs(25);
+
+/// Does what the arguments ask for, with the process's standard input, output and error, and
+/// returns the exit code.
+pub fn run(world: &World, arguments: &[OsString]) -> u8 {
+    let began = world.clock.boot();
+    let answer = match cli::parse(arguments) {
+        Command::Get => with_input(world, began, |asked| {
+            let transport = || Box::new(HttpTransport::new(world)) as Box<dyn http::Transport + '_>;
+            helper::get(world, transport, asked, began)
+        }),
+        Command::Store => with_input(world, began, |input| helper::store(world, input)),
+        Command::Erase => match with_input(world, began, |asked| helper::erase(world, asked)) {
+            // podman crashes when an erase fails.
+            Answer::Refused(_) | Answer::Failed(_) => Answer::Done,
+            answer => answer,
+        },
+        Command::List => helper::list(world),
+        Command::Version => Answer::Text(cli::version()),
+        Command::Help => Answer::Text(cli::usage()),
+        Command::Usage => Answer::Refused(cli::usage()),
+        Command::Unknown(verb) => {
+            Answer::Refused(failure::on_one_line(&format!("{PROGRAM}: unknown action: {verb}")))
+        }
+    };
+    finish(world, &answer, began)
+}
+
+fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answer) -> Answer {
+    let deadline = Deadline::after(began, TIME_FOR_INPUT);
+    match read_to_end(io::stdin(), deadline, || world.clock.boot()) {
+        Asked::Text(text) => answer(text.expose()),
+        Asked::Unreadable => Answer::not_found(),
+        Asked::TooLate => Answer::Failed(Failure::new(
+            format!("no server name on standard input within {} s", TIME_FOR_INPUT.as_secs()),
+            format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"),
+        )),
+    }
+}
+
+fn finish(world: &World, answer: &Answer, began: Duration) -> u8 {
+    let took = world.clock.boot().saturating_sub(began).as_millis();
+    match answer {
+        Answer::Failed(failure) | Answer::Anonymous(failure) => {
+            world.error(format_args!("failed after {took} ms: {failure}"));
+        }
+        _ => world.info(format_args!("answered after {took} ms")),
+    }
+    write_out(io::stderr(), &answer.stderr());
+    if write_out(io::stdout(), &answer.stdout()) { answer.exit_code() } else { 1 }
+}

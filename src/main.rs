@@ -1,1 +1,16 @@
-fn main() {}
+//! The program: builds the world of this process and hands it to the library.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use quayfed::world::World;
+use quayfed::{internal_error, process, run};
+
+fn main() -> ExitCode {
+    process::harden();
+    internal_error::install();
+    let world = World::of_process();
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads them")]
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    ExitCode::from(run(&world, &arguments))
+}

@@ -87,8 +87,7 @@ impl Answer {
             }
             Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
             Self::Done => String::new(),
-            Self::Text(text) => line(text.clone()),
-            Self::Refused(text) => line(text.clone()),
+            Self::Text(text) | Self::Refused(text) => line(text.clone()),
             Self::Anonymous(_) => line(NOT_FOUND.to_owned()),
             Self::Failed(failure) => line(failure.cause().to_owned()),
         })

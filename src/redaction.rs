@@ -73,7 +73,8 @@ fn without_tokens(said: &str) -> String {
     let mut shown = String::with_capacity(said.len());
     let mut rest = said;
     while let Some(start) = rest.find("eyJ") {
-        let length = rest[start..].find(|c: char| !is_token_character(c)).unwrap_or(rest.len() - start);
+        let length =
+            rest[start..].find(|c: char| !is_token_character(c)).unwrap_or(rest.len() - start);
         shown.push_str(&rest[..start]);
         shown.push_str(if length > 12 { REDACTED } else { &rest[start..start + length] });
         rest = &rest[start + length..];
@@ -92,14 +93,16 @@ mod tests {
         redactor.remember(&Secret::new("s3cr3t".to_owned()));
         redactor.remember(&Secret::new("s3cr3t-and-more".to_owned()));
         assert_eq!(
-            redactor.clean("bad s3cr3t-and-more, s3cr3t in eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0. end"),
+            redactor
+                .clean("bad s3cr3t-and-more, s3cr3t in eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0. end"),
             "bad [redacted], [redacted] in [redacted] end"
         );
     }
 
     #[test]
     fn r21_control_characters_and_reversed_text_do_not_reach_a_terminal() {
-        let shown = Redactor::default().clean("a\u{1b}[2J\u{202e}b\u{2066}\u{200f}\u{feff}\r\nc\u{0}");
+        let shown =
+            Redactor::default().clean("a\u{1b}[2J\u{202e}b\u{2066}\u{200f}\u{feff}\r\nc\u{0}");
         assert_eq!(shown, "a?[2J?b???  c?");
     }
 

@@ -70,9 +70,8 @@ fn fault_of_part(part: &str) -> Option<&'static str> {
     if !bytes.iter().all(|&byte| is_letter_or_digit(byte) || b"._-".contains(&byte)) {
         return Some("has a character other than a-z, 0-9, `.`, `_` and `-`");
     }
-    let separators_stand_alone = bytes
-        .windows(2)
-        .all(|pair| is_letter_or_digit(pair[0]) || is_letter_or_digit(pair[1]));
+    let separators_stand_alone =
+        bytes.windows(2).all(|pair| is_letter_or_digit(pair[0]) || is_letter_or_digit(pair[1]));
     let ends = [bytes[0], bytes[bytes.len() - 1]];
     if !separators_stand_alone || !ends.into_iter().all(is_letter_or_digit) {
         return Some("has a `.`, `_` or `-` that does not stand between letters or digits");
@@ -94,8 +93,22 @@ mod tests {
     fn names_that_quay_could_not_have_are_refused() {
         let long = format!("{}+ci", "a".repeat(256));
         for text in [
-            "", "acme", "acme+", "+ci", "a+ci", "acme+c", "acme+ci+x", "ACME+ci", "acme+c i",
-            "acme+cï", "acme+-ci", "acme+ci-", "acme+c..i", "acme+c._i", "acme/x+ci", &long,
+            "",
+            "acme",
+            "acme+",
+            "+ci",
+            "a+ci",
+            "acme+c",
+            "acme+ci+x",
+            "ACME+ci",
+            "acme+c i",
+            "acme+cï",
+            "acme+-ci",
+            "acme+ci-",
+            "acme+c..i",
+            "acme+c._i",
+            "acme/x+ci",
+            &long,
         ] {
             assert!(RobotName::parse(text).is_err(), "{text:?}");
         }

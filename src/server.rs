@@ -45,6 +45,12 @@ impl Server {
         &self.path
     }
 
+    /// The server with the same host and this path, which is known to be one.
+    #[must_use]
+    pub fn beneath_host(&self, path: &str) -> Self {
+        Self { host: self.host.clone(), path: path.to_owned() }
+    }
+
     /// Whether `other` is this server or lies beneath it, by whole path segments.
     pub fn covers(&self, other: &Self) -> bool {
         self.host == other.host && is_path_prefix(&self.path, &other.path)
@@ -138,8 +144,10 @@ fn check_host_name(host: &str) -> Result<(), NotAServer> {
     if !labels_are_fit || host.len() > 253 {
         return Err(NotAServer("has a host that is no host name"));
     }
-    let looks_like_an_address =
-        host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let looks_like_an_address = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
     if looks_like_an_address && host.parse::<Ipv4Addr>().is_err() {
         return Err(NotAServer("has a host that is no IPv4 address"));
     }
@@ -193,14 +201,41 @@ mod tests {
     #[test]
     fn r3_what_two_readers_could_read_differently_is_no_server() {
         for text in [
-            "", " ", "/", "//", "https://", "user@quay.example.com", "user:pw@quay.example.com",
-            "quay.example.com?x", "quay.example.com#x", "quay.example.com\\x", "quay%2eexample.com",
-            "quay.exa mple.com", "quay.example.com\u{0}", "quay.example.com\nother", "quay.exämple.com",
-            "quay.example.com//x", "quay.example.com/./x", "quay.example.com/../x",
-            "quay.example.com/x//", "quay.example.com:", "quay.example.com:0", "quay.example.com:99999",
-            "quay.example.com:08", "quay.example.com:44a", "quay.example.com:443:1", "ftp://quay.example.com",
-            "https://https://quay.example.com", "quay..example.com", ".example.com", "example.com.",
-            "[::1", "[::g]", "::1", "1.2.3", "1.2.3.999",
+            "",
+            " ",
+            "/",
+            "//",
+            "https://",
+            "user@quay.example.com",
+            "user:pw@quay.example.com",
+            "quay.example.com?x",
+            "quay.example.com#x",
+            "quay.example.com\\x",
+            "quay%2eexample.com",
+            "quay.exa mple.com",
+            "quay.example.com\u{0}",
+            "quay.example.com\nother",
+            "quay.exämple.com",
+            "quay.example.com//x",
+            "quay.example.com/./x",
+            "quay.example.com/../x",
+            "quay.example.com/x//",
+            "quay.example.com:",
+            "quay.example.com:0",
+            "quay.example.com:99999",
+            "quay.example.com:08",
+            "quay.example.com:44a",
+            "quay.example.com:443:1",
+            "ftp://quay.example.com",
+            "https://https://quay.example.com",
+            "quay..example.com",
+            ".example.com",
+            "example.com.",
+            "[::1",
+            "[::g]",
+            "::1",
+            "1.2.3",
+            "1.2.3.999",
         ] {
             assert_eq!(parsed(text), None, "{text:?}");
         }

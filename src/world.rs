@@ -13,6 +13,7 @@ use rustix::time::{ClockId, Timespec};
 use zeroize::Zeroize as _;
 
 use crate::log::{Level, Log};
+use crate::moment::Moment;
 use crate::redaction::Redactor;
 use crate::secret::Secret;
 
@@ -23,7 +24,7 @@ pub struct World {
     /// The clocks.
     pub clock: Box<dyn Clock>,
     /// The source of random bytes.
-    pub random: Box<dyn Fn(&mut [u8])>,
+    pub random: RandomSource,
     /// The user that the program runs as.
     pub caller: Caller,
     /// Where the system and the user keep their files.
@@ -33,6 +34,9 @@ pub struct World {
     /// Removes what was read as a secret from what is shown.
     pub redactor: Redactor,
 }
+
+/// Fills a buffer with random bytes.
+pub type RandomSource = Box<dyn Fn(&mut [u8])>;
 
 impl World {
     /// The world of this process.
@@ -81,6 +85,17 @@ impl World {
         if self.log.tells(level) {
             self.log.write(level, self.clock.wall(), text);
         }
+    }
+
+    /// A reading of both clocks.
+    pub fn now(&self) -> Moment {
+        Moment::new(self.clock.wall(), self.clock.boot())
+    }
+
+    /// What tells this boot of the host from any other.
+    pub fn boot_id(&self) -> Option<String> {
+        let id = std::fs::read_to_string(&self.places.boot_id).ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     /// A random number of 64 bits.
@@ -281,7 +296,7 @@ impl UserNamespace {
     }
 }
 
-/// Reads `/proc/self/uid_map` (user_namespaces(7)): lines of first id inside, first id in the
+/// Reads `/proc/self/uid_map` (`user_namespaces(7)`): lines of first id inside, first id in the
 /// parent, and count.
 fn uid_in_parent(map: &str, uid: u32) -> Option<u32> {
     map.lines().find_map(|line| {
@@ -304,6 +319,8 @@ pub struct Places {
     pub run: PathBuf,
     /// The folder of shared memory: `/dev/shm`.
     pub shared_memory: PathBuf,
+    /// The file that names this boot: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: PathBuf,
 }
 
 impl Places {
@@ -313,6 +330,7 @@ impl Places {
             user_configuration: user_configuration(environment),
             run: PathBuf::from("/run"),
             shared_memory: PathBuf::from("/dev/shm"),
+            boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
         }
     }
 }

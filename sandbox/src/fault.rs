@@ -95,11 +95,7 @@ impl Fault {
 
 impl From<Reply> for Fault {
     fn from(reply: Reply) -> Self {
-        Self::Respond {
-            status: reply.status,
-            headers: reply.headers,
-            body: reply.body,
-        }
+        Self::Respond { status: reply.status, headers: reply.headers, body: reply.body }
     }
 }
 

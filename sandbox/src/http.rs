@@ -27,10 +27,7 @@ impl Request {
     }
 
     pub(crate) fn query(&self) -> Vec<(String, String)> {
-        self.target
-            .split_once('?')
-            .map(|(_, query)| parameters(query))
-            .unwrap_or_default()
+        self.target.split_once('?').map(|(_, query)| parameters(query)).unwrap_or_default()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -39,11 +36,7 @@ impl Request {
 
     /// The length of the longest header line, without its end of line.
     pub(crate) fn longest_header_line(&self) -> usize {
-        self.headers
-            .iter()
-            .map(|(name, value)| name.len() + 2 + value.len())
-            .max()
-            .unwrap_or(0)
+        self.headers.iter().map(|(name, value)| name.len() + 2 + value.len()).max().unwrap_or(0)
     }
 }
 
@@ -90,10 +83,7 @@ impl Reply {
             Some(length) => line("Content-Length", &length.to_string()),
             None => line("Transfer-Encoding", "chunked"),
         }
-        line(
-            "Connection",
-            if keep_alive { "keep-alive" } else { "close" },
-        );
+        line("Connection", if keep_alive { "keep-alive" } else { "close" });
         head.push_str("\r\n");
         head.into_bytes()
     }
@@ -108,10 +98,7 @@ pub(crate) fn read_request<S: Read + Write>(
     loop {
         if let Some((mut request, head_length)) = parse_head(rest)? {
             rest.drain(..head_length);
-            if request
-                .header("expect")
-                .is_some_and(|value| value.contains("100-continue"))
-            {
+            if request.header("expect").is_some_and(|value| value.contains("100-continue")) {
                 stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
                 stream.flush()?;
             }
@@ -119,9 +106,7 @@ pub(crate) fn read_request<S: Read + Write>(
                 return Err(invalid("a request body in chunks"));
             }
             let length: usize = match request.header("content-length") {
-                Some(length) => length
-                    .parse()
-                    .map_err(|_| invalid("the request's length"))?,
+                Some(length) => length.parse().map_err(|_| invalid("the request's length"))?,
                 None => 0,
             };
             if length > LONGEST_BODY {
@@ -245,17 +230,11 @@ fn read_more<S: Read>(stream: &mut S, bytes: &mut Vec<u8>) -> io::Result<usize> 
 
 fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    headers
-        .iter()
-        .map(|header| (header.name.to_owned(), text(header.value)))
-        .collect()
+    headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect()
 }
 
 pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        .map(|(_, v)| v.as_str())
+    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
 }
 
 /// The parameters of a query or of a form. What cannot be decoded is kept as it is.

@@ -84,13 +84,7 @@ impl Issuer {
         let http = listen(None)?;
         let bad_tls = listen(Some(stranger.config))?;
         *lock(&state.url) = format!("https://localhost:{}", https.port());
-        Ok(Self {
-            state,
-            control,
-            https,
-            http,
-            bad_tls,
-        })
+        Ok(Self { state, control, https, http, bad_tls })
     }
 
     /// The default issuer, `https://localhost:PORT`, without a slash at its end.
@@ -210,9 +204,7 @@ impl Issuer {
     /// Where another process has taken a port meanwhile.
     pub fn resume_listening(&self) {
         for listener in [&self.https, &self.http, &self.bad_tls] {
-            listener
-                .resume_listening()
-                .expect("listen at the issuer's port again");
+            listener.resume_listening().expect("listen at the issuer's port again");
         }
     }
 }
@@ -225,63 +217,31 @@ impl Drop for Issuer {
 
 impl Site {
     fn well(path: &str) -> Self {
-        Self {
-            names_itself: path.to_owned(),
-            discovery: Serving::Well,
-            key_set: Serving::Well,
-        }
+        Self { names_itself: path.to_owned(), discovery: Serving::Well, key_set: Serving::Well }
     }
 }
 
 /// The issuers that `tests/quay/README.md` names.
 fn recorded_sites(options: &Options) -> BTreeMap<String, Site> {
     let plain = |status, body: &str| Serving::Instead(Reply::new(status, "text/plain", body));
-    let discovery = |path, discovery| Site {
-        discovery,
-        ..Site::well(path)
-    };
-    let key_set = |path, key_set| Site {
-        key_set,
-        ..Site::well(path)
-    };
-    let named = |path, name: &str| Site {
-        names_itself: name.to_owned(),
-        ..Site::well(path)
-    };
+    let discovery = |path, discovery| Site { discovery, ..Site::well(path) };
+    let key_set = |path, key_set| Site { key_set, ..Site::well(path) };
+    let named = |path, name: &str| Site { names_itself: name.to_owned(), ..Site::well(path) };
     BTreeMap::from([
         (String::new(), Site::well("")),
         ("/slash".to_owned(), named("/slash", "/slash/")),
         ("/otheriss".to_owned(), named("/otheriss", "/somethingelse")),
-        (
-            "/nodisc".to_owned(),
-            discovery("/nodisc", plain(404, "not found")),
-        ),
-        (
-            "/badjson".to_owned(),
-            discovery("/badjson", plain(200, "this is not JSON")),
-        ),
-        (
-            "/slowdisc".to_owned(),
-            discovery("/slowdisc", Serving::After(options.slow_discovery)),
-        ),
-        (
-            "/nojwks".to_owned(),
-            key_set("/nojwks", plain(500, "no keys")),
-        ),
-        (
-            "/slowjwks".to_owned(),
-            key_set("/slowjwks", Serving::After(options.slow_jwks)),
-        ),
+        ("/nodisc".to_owned(), discovery("/nodisc", plain(404, "not found"))),
+        ("/badjson".to_owned(), discovery("/badjson", plain(200, "this is not JSON"))),
+        ("/slowdisc".to_owned(), discovery("/slowdisc", Serving::After(options.slow_discovery))),
+        ("/nojwks".to_owned(), key_set("/nojwks", plain(500, "no keys"))),
+        ("/slowjwks".to_owned(), key_set("/slowjwks", Serving::After(options.slow_jwks))),
     ])
 }
 
 impl KeySet {
     fn new() -> Self {
-        let mut keys = Self {
-            rotations: 0,
-            keys: Vec::new(),
-            lists_ec_key: false,
-        };
+        let mut keys = Self { rotations: 0, keys: Vec::new(), lists_ec_key: false };
         keys.rotate(false);
         keys
     }
@@ -292,8 +252,7 @@ impl KeySet {
         }
         let key = keys::rsa(Slot::Issuer(self.rotations));
         self.rotations += 1;
-        self.keys
-            .push((format!("sandbox-key-{}", self.rotations), key));
+        self.keys.push((format!("sandbox-key-{}", self.rotations), key));
     }
 
     fn signing(&self) -> &(String, Arc<RsaKey>) {
@@ -301,12 +260,7 @@ impl KeySet {
     }
 
     fn document(&self) -> Value {
-        let mut keys: Vec<Value> = self
-            .keys
-            .iter()
-            .rev()
-            .map(|(kid, key)| key.jwk(kid))
-            .collect();
+        let mut keys: Vec<Value> = self.keys.iter().rev().map(|(kid, key)| key.jwk(kid)).collect();
         if self.lists_ec_key {
             keys.push(keys::ec().jwk(EC_KID));
         }
@@ -323,13 +277,7 @@ impl State {
         let (kid, key) = keys.signing().clone();
         drop(keys);
         let issuer = lock(&self.url).clone();
-        Minter {
-            key,
-            kid,
-            ec_kid: EC_KID.to_owned(),
-            issuer,
-        }
-        .mint(shape)
+        Minter { key, kid, ec_kid: EC_KID.to_owned(), issuer }.mint(shape)
     }
 
     fn discovery_document(&self, path: &str, site: &Site) -> Value {
@@ -354,10 +302,7 @@ impl State {
 impl Service for State {
     fn answer(&self, request: &Request, control: &Control) -> Answer {
         for (suffix, serve) in [
-            (
-                DISCOVERY,
-                State::discovery as fn(&Self, &str, &Site, &Request, &Control) -> Answer,
-            ),
+            (DISCOVERY, State::discovery as fn(&Self, &str, &Site, &Request, &Control) -> Answer),
             (KEY_SET, State::key_set),
             (TOKEN, State::token),
         ] {
@@ -376,9 +321,7 @@ impl Service for State {
 
 impl State {
     fn discovery(&self, path: &str, site: &Site, _: &Request, control: &Control) -> Answer {
-        serve_document(&site.discovery, control, || {
-            self.discovery_document(path, site)
-        })
+        serve_document(&site.discovery, control, || self.discovery_document(path, site))
     }
 
     fn key_set(&self, _: &str, site: &Site, _: &Request, control: &Control) -> Answer {

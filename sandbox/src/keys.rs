@@ -47,11 +47,7 @@ pub(crate) fn rsa(slot: Slot) -> Arc<RsaKey> {
 impl RsaKey {
     fn generate() -> Self {
         let key = rsa::PrivateKey::new(&mut SysRng, RSA_BITS).expect("make an RSA key");
-        let pkcs8 = key
-            .to_pkcs8_der()
-            .expect("encode an RSA key")
-            .as_bytes()
-            .to_vec();
+        let pkcs8 = key.to_pkcs8_der().expect("encode an RSA key").as_bytes().to_vec();
         let pair = RsaKeyPair::from_pkcs8(&pkcs8).expect("read the RSA key back");
         Self { pair, pkcs8 }
     }
@@ -111,10 +107,7 @@ pub(crate) fn ec() -> &'static EcKey {
 
 impl EcKey {
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let signed = self
-            .0
-            .sign(&SystemRandom::new(), message)
-            .expect("sign with an EC key");
+        let signed = self.0.sign(&SystemRandom::new(), message).expect("sign with an EC key");
         signed.as_ref().to_vec()
     }
 

@@ -115,10 +115,7 @@ impl Sandbox {
     ///
     /// # Panics
     /// Where loopback has no free port, or the directory cannot be written.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a caller writes the options in place"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a caller writes the options in place")]
     pub fn start_with(options: Options) -> Self {
         Self::try_start(&options).expect("start the sandbox")
     }
@@ -128,9 +125,7 @@ impl Sandbox {
         let (directory, temporary) = if let Some(directory) = &options.directory {
             (directory.clone(), None)
         } else {
-            let temporary = tempfile::Builder::new()
-                .prefix("quayfed-sandbox-")
-                .tempdir()?;
+            let temporary = tempfile::Builder::new().prefix("quayfed-sandbox-").tempdir()?;
             (temporary.path().to_path_buf(), Some(temporary))
         };
         let files = Files::new(directory);
@@ -144,12 +139,7 @@ impl Sandbox {
         let quay = Quay::start(&certificate, Arc::new(authority.client_config()?), options)?;
         fs::write(&files.registry_bundle, quay.registry_certificate_pem())?;
 
-        let sandbox = Self {
-            issuer,
-            quay,
-            files,
-            _temporary: temporary,
-        };
+        let sandbox = Self { issuer, quay, files, _temporary: temporary };
         sandbox.set_up_as_recorded();
         Ok(sandbox)
     }
@@ -212,9 +202,7 @@ impl Sandbox {
             quay.add_robot(robot);
             quay.bind(robot, &bound_issuer, DEFAULT_SUBJECT, None);
         }
-        for name in [
-            "nodisc", "badjson", "nojwks", "otheriss", "slowdisc", "slowjwks",
-        ] {
+        for name in ["nodisc", "badjson", "nojwks", "otheriss", "slowdisc", "slowjwks"] {
             let robot = format!("acme+{name}");
             quay.add_robot(&robot);
             quay.bind(&robot, &format!("{own}/{name}"), DEFAULT_SUBJECT, None);
@@ -228,11 +216,7 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(content)
 }

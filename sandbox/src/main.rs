@@ -50,11 +50,7 @@ enum Event {
     IssuerUp,
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a person started this program"
-)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a person started this program")]
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os().skip(1)) {
         Ok(Some(arguments)) => arguments,
@@ -86,11 +82,8 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Arguments>,
     let mut until_stdin_closes = false;
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("`{}` needs a value", argument.display()))
-        };
+        let mut value =
+            || arguments.next().ok_or_else(|| format!("`{}` needs a value", argument.display()));
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(None),
             Some("--dir") => directory = Some(PathBuf::from(value()?)),
@@ -110,11 +103,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Arguments>,
     let directory = directory.ok_or("`--dir` is missing")?;
     let directory = std::path::absolute(directory).map_err(|error| error.to_string())?;
     options.directory = Some(directory.clone());
-    Ok(Some(Arguments {
-        directory,
-        until_stdin_closes,
-        options,
-    }))
+    Ok(Some(Arguments { directory, until_stdin_closes, options }))
 }
 
 fn version(name: &OsString) -> Result<Version, String> {
@@ -128,11 +117,7 @@ fn version(name: &OsString) -> Result<Version, String> {
 }
 
 fn run(arguments: Arguments, ready: impl FnOnce(&Path)) -> Result<(), Box<dyn Error>> {
-    let Arguments {
-        directory,
-        until_stdin_closes,
-        options,
-    } = arguments;
+    let Arguments { directory, until_stdin_closes, options } = arguments;
     fs::create_dir_all(&directory)?;
     let env_file = directory.join("env");
     match fs::remove_file(&env_file) {
@@ -189,18 +174,11 @@ fn set_up_demo(sandbox: &Sandbox, secret_file: &Path) -> io::Result<()> {
     quay.permit(ROBOT, "demo/*", &["pull", "push"]);
 
     let mut random = [0; 32];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| io::Error::other("no random bytes"))?;
+    SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
     let secret = URL_SAFE_NO_PAD.encode(random);
     issuer.add_client(Client::new(CLIENT, &secret).shape(TokenShape::default().subject(CLIENT)));
     let mut file = fs::OpenOptions::new();
-    let mut file = file
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(secret_file)?;
+    let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(secret_file)?;
     file.write_all(secret.as_bytes())
 }
 
@@ -213,10 +191,7 @@ fn environment(sandbox: &Sandbox, secret_file: &Path) -> String {
         ("SANDBOX_TOKEN_ENDPOINT", sandbox.issuer().token_endpoint()),
         ("SANDBOX_QUAY", sandbox.quay().host()),
         ("SANDBOX_CA", path(sandbox.ca_file())),
-        (
-            "SANDBOX_REGISTRY_BUNDLE",
-            path(sandbox.registry_cert_bundle()),
-        ),
+        ("SANDBOX_REGISTRY_BUNDLE", path(sandbox.registry_cert_bundle())),
         ("SANDBOX_SERVER_CERTIFICATE", path(&certificate)),
         ("SANDBOX_SERVER_KEY", path(&key)),
         ("SANDBOX_CLIENT_ID", CLIENT.to_owned()),

@@ -108,11 +108,7 @@ impl Quay {
         let kid = fingerprint(&key.components().0);
         let service = Arc::new(Registry {
             state: Mutex::new(State::new(options)),
-            signing: Signing {
-                kid,
-                certificate_pem,
-                certificate_der,
-            },
+            signing: Signing { kid, certificate_pem, certificate_der },
             trust,
         });
         let control = Arc::new(Control::default());
@@ -122,12 +118,7 @@ impl Quay {
         };
         let https = listen(Some(Arc::clone(&certificate.config)))?;
         let http = listen(None)?;
-        let quay = Self {
-            service,
-            control,
-            https,
-            http,
-        };
+        let quay = Self { service, control, https, http };
         quay.set_server_hostname(&quay.host());
         Ok(quay)
     }
@@ -204,10 +195,7 @@ impl Quay {
 
     /// Adds a user (not a robot). Nobody can log in as one.
     pub fn add_user(&self, name: &str) {
-        self.state()
-            .namespaces
-            .entry(name.to_owned())
-            .or_insert(true);
+        self.state().namespaces.entry(name.to_owned()).or_insert(true);
     }
 
     /// Adds the robot `NAMESPACE+SHORTNAME`, and the organization where it is missing. A robot
@@ -232,20 +220,14 @@ impl Quay {
     /// Adds a federation entry: tokens of this issuer and subject may be exchanged. `audiences`
     /// are heeded by 3.18 only.
     pub fn bind(&self, robot: &str, issuer: &str, subject: &str, audiences: Option<Vec<String>>) {
-        let binding = Binding {
-            issuer: issuer.to_owned(),
-            subject: subject.to_owned(),
-            audiences,
-        };
+        let binding = Binding { issuer: issuer.to_owned(), subject: subject.to_owned(), audiences };
         self.with_robot(robot, |robot| robot.federation.push(binding));
     }
 
     /// Removes a robot's federation entries of this issuer and subject.
     pub fn unbind(&self, robot: &str, issuer: &str, subject: &str) {
         self.with_robot(robot, |robot| {
-            robot
-                .federation
-                .retain(|entry| entry.issuer != issuer || entry.subject != subject);
+            robot.federation.retain(|entry| entry.issuer != issuer || entry.subject != subject);
         });
     }
 
@@ -337,9 +319,7 @@ impl Quay {
     /// Where another process has taken a port meanwhile.
     pub fn resume_listening(&self) {
         for listener in [&self.https, &self.http] {
-            listener
-                .resume_listening()
-                .expect("listen at Quay's port again");
+            listener.resume_listening().expect("listen at Quay's port again");
         }
     }
 }
@@ -376,10 +356,7 @@ fn static_token() -> String {
     const CHARACTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut bytes = [0; 64];
     SystemRandom::new().fill(&mut bytes).expect("random bytes");
-    bytes
-        .iter()
-        .map(|&byte| char::from(CHARACTERS[usize::from(byte) % CHARACTERS.len()]))
-        .collect()
+    bytes.iter().map(|&byte| char::from(CHARACTERS[usize::from(byte) % CHARACTERS.len()])).collect()
 }
 
 /// A service key's `kid`: 64 hexadecimal digits.
@@ -387,13 +364,10 @@ fn fingerprint(modulus: &[u8]) -> String {
     use std::fmt::Write as _;
 
     let digest = ring::digest::digest(&ring::digest::SHA256, modulus);
-    digest
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 impl State {
@@ -457,13 +431,9 @@ impl Signing {
             ("alg".to_owned(), json!("RS256")),
             ("typ".to_owned(), json!("JWT")),
             ("kid".to_owned(), json!(self.kid)),
-            (
-                "x5c".to_owned(),
-                json!([STANDARD.encode(&self.certificate_der)]),
-            ),
+            ("x5c".to_owned(), json!([STANDARD.encode(&self.certificate_der)])),
         ]);
-        self.minter()
-            .sign(Algorithm::Rs256, SignedBy::Own, &header, claims)
+        self.minter().sign(Algorithm::Rs256, SignedBy::Own, &header, claims)
     }
 }
 
@@ -493,9 +463,8 @@ impl Service for Registry {
         if path == "/v2/" {
             return self.registry_root(request).into();
         }
-        if let Some(repository) = path
-            .strip_prefix("/v2/")
-            .and_then(|rest| rest.strip_suffix("/tags/list"))
+        if let Some(repository) =
+            path.strip_prefix("/v2/").and_then(|rest| rest.strip_suffix("/tags/list"))
         {
             return self.tags(request, repository).into();
         }

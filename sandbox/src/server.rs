@@ -75,11 +75,7 @@ impl Control {
             Times::N(count) => Some(count),
             Times::Always => None,
         };
-        lock(&self.planned).push(Planned {
-            path: path.to_owned(),
-            fault,
-            left,
-        });
+        lock(&self.planned).push(Planned { path: path.to_owned(), fault, left });
     }
 
     pub(crate) fn clear_faults(&self) {
@@ -103,19 +99,11 @@ impl Control {
     }
 
     pub(crate) fn requests(&self) -> Vec<Recorded> {
-        lock(&self.record)
-            .requests
-            .iter()
-            .map(|(_, recorded)| recorded.clone())
-            .collect()
+        lock(&self.record).requests.iter().map(|(_, recorded)| recorded.clone()).collect()
     }
 
     pub(crate) fn count(&self, path: &str) -> usize {
-        lock(&self.record)
-            .requests
-            .iter()
-            .filter(|(_, recorded)| recorded.path == path)
-            .count()
+        lock(&self.record).requests.iter().filter(|(_, recorded)| recorded.path == path).count()
     }
 
     pub(crate) fn forget_requests(&self) {
@@ -156,10 +144,8 @@ impl Control {
             if left.is_zero() {
                 return true;
             }
-            (stopped, _) = self
-                .stopping
-                .wait_timeout(stopped, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            (stopped, _) =
+                self.stopping.wait_timeout(stopped, left).unwrap_or_else(PoisonError::into_inner);
         }
         false
     }
@@ -167,10 +153,7 @@ impl Control {
     fn hang(&self) {
         let mut stopped = lock(&self.stopped);
         while !*stopped {
-            stopped = self
-                .stopping
-                .wait(stopped)
-                .unwrap_or_else(PoisonError::into_inner);
+            stopped = self.stopping.wait(stopped).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -227,17 +210,9 @@ impl Listener {
     ) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = socket.local_addr()?.port();
-        let shared = Arc::new(Shared {
-            service,
-            control,
-            tls,
-        });
+        let shared = Arc::new(Shared { service, control, tls });
         let accepting = accept(socket, &shared)?;
-        Ok(Self {
-            port,
-            shared,
-            accepting: Mutex::new(Some(accepting)),
-        })
+        Ok(Self { port, shared, accepting: Mutex::new(Some(accepting)) })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -289,9 +264,7 @@ fn accept(socket: TcpListener, shared: &Arc<Shared>) -> io::Result<Accepting> {
             }
         }
     };
-    let thread = thread::Builder::new()
-        .name("sandbox accept".to_owned())
-        .spawn(accept_all)?;
+    let thread = thread::Builder::new().name("sandbox accept".to_owned()).spawn(accept_all)?;
     Ok(Accepting { ended, thread })
 }
 
@@ -387,18 +360,9 @@ fn serve_one<S: Read + Write>(
             stream.flush()?;
             return Ok(Some(End::Orderly));
         }
-        Some(Fault::Truncate {
-            status,
-            headers,
-            body,
-            missing,
-        }) => {
+        Some(Fault::Truncate { status, headers, body, missing }) => {
             begin(status);
-            let reply = Reply {
-                status,
-                headers,
-                body,
-            };
+            let reply = Reply { status, headers, body };
             stream.write_all(&reply.head(Some((reply.body.len() + missing) as u64), false))?;
             stream.write_all(&reply.body)?;
             stream.flush()?;
@@ -409,15 +373,7 @@ fn serve_one<S: Read + Write>(
             send_huge(stream, bytes, announced)?;
             return Ok(Some(End::Orderly));
         }
-        Some(Fault::Respond {
-            status,
-            headers,
-            body,
-        }) => Reply {
-            status,
-            headers,
-            body,
-        },
+        Some(Fault::Respond { status, headers, body }) => Reply { status, headers, body },
         Some(Fault::Redirect(url)) => {
             Reply::new(302, "text/html", Vec::new()).with("Location", url)
         }

@@ -55,9 +55,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .map_err(io::Error::other)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -76,9 +74,7 @@ impl Authority {
     /// A client that trusts this CA and no other.
     pub(crate) fn client_config(&self) -> io::Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(self.certificate.clone())
-            .map_err(io::Error::other)?;
+        roots.add(self.certificate.clone()).map_err(io::Error::other)?;
         Ok(ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -93,9 +89,8 @@ pub(crate) fn self_signed_for_tokens(pkcs8: &[u8]) -> io::Result<(String, Vec<u8
     let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8);
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_RSA_SHA256)
         .map_err(io::Error::other)?;
-    let certificate = params("quayfed sandbox tokens", &[])?
-        .self_signed(&key)
-        .map_err(io::Error::other)?;
+    let certificate =
+        params("quayfed sandbox tokens", &[])?.self_signed(&key).map_err(io::Error::other)?;
     Ok((certificate.pem(), certificate.der().to_vec()))
 }
 
@@ -103,9 +98,7 @@ fn params(common_name: &str, names: &[&str]) -> io::Result<CertificateParams> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - Duration::days(1);
     params.not_after = now + Duration::days(30);

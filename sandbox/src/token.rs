@@ -238,21 +238,11 @@ impl Minter {
             ("iat".to_owned(), json!(issued)),
             ("exp".to_owned(), json!(issued + shape.life)),
         ]);
-        claims.extend(
-            shape
-                .claims
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+        claims.extend(shape.claims.iter().map(|(name, value)| (name.clone(), value.clone())));
         claims.retain(|name, _| !shape.removed.contains(name));
 
         if let Some(length) = shape.length {
-            pad(
-                &mut header,
-                &mut claims,
-                length,
-                signature_length(shape.algorithm),
-            );
+            pad(&mut header, &mut claims, length, signature_length(shape.algorithm));
         }
         self.sign(shape.algorithm, shape.signed_by, &header, &claims)
     }
@@ -329,9 +319,7 @@ fn pad(
 
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -372,10 +360,8 @@ impl<'a> Parsed<'a> {
 
 /// As Python's decoder, which passes over stray bits at the end of a truncated segment.
 fn decode(part: &str) -> Option<Vec<u8>> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::URL_SAFE,
-        NO_PAD.with_decode_allow_trailing_bits(true),
-    );
+    const LENIENT: GeneralPurpose =
+        GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
     LENIENT.decode(part).ok()
 }
 
@@ -401,11 +387,7 @@ pub(crate) fn verify(
     (modulus, exponent): (&[u8], &[u8]),
     expected: &Expected<'_>,
 ) -> Result<(), String> {
-    let algorithm = token
-        .header
-        .get("alg")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let algorithm = token.header.get("alg").and_then(Value::as_str).unwrap_or_default();
     if !expected.algorithms.contains(&algorithm) {
         return Err("The specified alg value is not allowed".to_owned());
     }
@@ -413,12 +395,9 @@ pub(crate) fn verify(
         "RS384" => &RSA_PKCS1_2048_8192_SHA384,
         _ => &RSA_PKCS1_2048_8192_SHA256,
     };
-    RsaPublicKeyComponents {
-        n: modulus,
-        e: exponent,
-    }
-    .verify(parameters, token.message.as_bytes(), &token.signature)
-    .map_err(|_| "Signature verification failed".to_owned())?;
+    RsaPublicKeyComponents { n: modulus, e: exponent }
+        .verify(parameters, token.message.as_bytes(), &token.signature)
+        .map_err(|_| "Signature verification failed".to_owned())?;
 
     for claim in expected.required {
         if token.claims.get(*claim).is_none_or(Value::is_null) {
@@ -427,11 +406,7 @@ pub(crate) fn verify(
     }
     let issued = integer(token, "iat", "Issued At claim (iat) must be an integer.")?;
     let not_before = integer(token, "nbf", "Not Before claim (nbf) must be an integer.")?;
-    let expires = integer(
-        token,
-        "exp",
-        "Expiration Time claim (exp) must be an integer.",
-    )?;
+    let expires = integer(token, "exp", "Expiration Time claim (exp) must be an integer.")?;
     let now = now();
     if expected.verify_not_before && not_before.is_some_and(|not_before| not_before > now + LEEWAY)
     {
@@ -444,17 +419,11 @@ pub(crate) fn verify(
         return Err("Invalid issuer".to_owned());
     }
     if let Some(audiences) = expected.audiences {
-        let Some(audience) = token
-            .claims
-            .get("aud")
-            .filter(|audience| !audience.is_null())
-        else {
+        let Some(audience) = token.claims.get("aud").filter(|audience| !audience.is_null()) else {
             return Err(missing("aud"));
         };
         let one_of = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|value| audiences.iter().any(|known| known == value))
+            value.as_str().is_some_and(|value| audiences.iter().any(|known| known == value))
         };
         let matches = match audience {
             Value::Array(list) => list.iter().any(one_of),
@@ -470,9 +439,7 @@ pub(crate) fn verify(
     if let (Some(longest), Some(issued), Some(expires)) = (expected.longest_life, issued, expires)
         && expires > issued + longest
     {
-        return Err(format!(
-            "Token was signed for more than {longest} seconds from {issued}"
-        ));
+        return Err(format!("Token was signed for more than {longest} seconds from {issued}"));
     }
     Ok(())
 }
@@ -487,13 +454,8 @@ fn integer(token: &Parsed<'_>, claim: &str, otherwise: &str) -> Result<Option<i6
         return Ok(None);
     };
     let integer = match value {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "`int()` cuts the fraction off too"
-        )]
-        Value::Number(number) => number
-            .as_i64()
-            .or_else(|| number.as_f64().map(|n| n as i64)),
+        #[expect(clippy::cast_possible_truncation, reason = "`int()` cuts the fraction off too")]
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n as i64)),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
@@ -516,12 +478,7 @@ mod tests {
 
     #[test]
     fn a_token_has_the_length_asked_for_whatever_its_remainder() {
-        for algorithm in [
-            Algorithm::Rs256,
-            Algorithm::Es256,
-            Algorithm::Hs256,
-            Algorithm::None,
-        ] {
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::Hs256, Algorithm::None] {
             for length in 900..912 {
                 let shape = TokenShape::default().algorithm(algorithm).length(length);
                 let token = minter().mint(&shape);

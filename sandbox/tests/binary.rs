@@ -29,20 +29,13 @@ impl Running {
             assert!(child.try_wait().expect("its state").is_none(), "it ended");
             thread::sleep(Duration::from_millis(10));
         }
-        Self {
-            child,
-            directory: directory.to_owned(),
-        }
+        Self { child, directory: directory.to_owned() }
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
         let text = fs::read_to_string(self.directory.join("env")).expect("the env file");
-        let pairs = text
-            .lines()
-            .map(|line| line.split_once('=').expect("NAME=value"));
-        pairs
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        let pairs = text.lines().map(|line| line.split_once('=').expect("NAME=value"));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     fn signal(&self, signal: Signal) {
@@ -82,30 +75,14 @@ fn the_files_are_there_with_their_modes_once_env_is() {
     };
     assert_eq!(mode("SANDBOX_CLIENT_SECRET_FILE"), 0o600);
     assert_eq!(mode("SANDBOX_SERVER_KEY"), 0o600);
-    for name in [
-        "SANDBOX_CA",
-        "SANDBOX_REGISTRY_BUNDLE",
-        "SANDBOX_SERVER_CERTIFICATE",
-    ] {
+    for name in ["SANDBOX_CA", "SANDBOX_REGISTRY_BUNDLE", "SANDBOX_SERVER_CERTIFICATE"] {
         assert_eq!(mode(name) & 0o444, 0o444, "{name}");
     }
-    let expected = [
-        "ca.pem",
-        "client-secret",
-        "env",
-        "registry-bundle.pem",
-        "server.key",
-        "server.pem",
-    ];
+    let expected =
+        ["ca.pem", "client-secret", "env", "registry-bundle.pem", "server.key", "server.pem"];
     let mut names: Vec<String> = fs::read_dir(directory.path())
         .expect("the directory")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
         .collect();
     names.sort();
     assert_eq!(names, expected);
@@ -117,11 +94,7 @@ fn the_files_are_there_with_their_modes_once_env_is() {
 fn sigterm_sigint_and_the_end_of_stdin_stop_it() {
     for signal in [Some(Signal::TERM), Some(Signal::INT), None] {
         let directory = tempfile::tempdir().expect("a directory");
-        let arguments: &[&str] = if signal.is_none() {
-            &["--until-stdin-closes"]
-        } else {
-            &[]
-        };
+        let arguments: &[&str] = if signal.is_none() { &["--until-stdin-closes"] } else { &[] };
         let mut running = Running::start(directory.path(), arguments);
         match signal {
             Some(signal) => running.signal(signal),
@@ -152,41 +125,26 @@ fn the_demo_client_gets_a_robot_token_of_the_life_asked_for() {
     let client = common::basic(&environment["SANDBOX_CLIENT_ID"], &secret);
     let form = "grant_type=client_credentials";
     let reply = https.post_form(&issuer, path.expect("a path"), Some(&client), form);
-    let token = reply.json()["access_token"]
-        .as_str()
-        .expect("a token")
-        .to_owned();
+    let token = reply.json()["access_token"].as_str().expect("a token").to_owned();
     for robot in ["demo+builder", "acme+ci"] {
         let header = common::basic(robot, &token);
         let quay = &environment["SANDBOX_QUAY"];
         let reply = https.get(quay, quayfed_sandbox::EXCHANGE_PATH, Some(&header));
-        let token = reply.expect("a reply").json()["token"]
-            .as_str()
-            .expect("a token")
-            .to_owned();
+        let token = reply.expect("a reply").json()["token"].as_str().expect("a token").to_owned();
         let claims = quayfed_sandbox::claims_of(&token).expect("claims");
         assert_eq!(claims["sub"], robot);
-        assert_eq!(
-            claims["exp"].as_i64(),
-            claims["iat"].as_i64().map(|issued| issued + 90)
-        );
+        assert_eq!(claims["exp"].as_i64(), claims["iat"].as_i64().map(|issued| issued + 90));
     }
 
     running.signal(Signal::USR1);
     let begin = Instant::now();
     while https.connect(&issuer).is_ok() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "the issuer still listens"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(10), "the issuer still listens");
         thread::sleep(Duration::from_millis(10));
     }
     running.signal(Signal::USR2);
     while https.connect(&issuer).is_err() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "the issuer does not come back"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(20), "the issuer does not come back");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -196,10 +154,7 @@ fn wrong_arguments_are_named() {
     for (arguments, text) in [
         (&[][..], "`--dir` is missing"),
         (&["--dir"][..], "`--dir` needs a value"),
-        (
-            &["--dir", "x", "--quay-version", "2.0"][..],
-            "no recorded Quay version `2.0`",
-        ),
+        (&["--dir", "x", "--quay-version", "2.0"][..], "no recorded Quay version `2.0`"),
         (&["--wat"][..], "unknown argument `--wat`"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_quayfed-sandbox"))
@@ -207,9 +162,6 @@ fn wrong_arguments_are_named() {
             .output()
             .expect("run the program");
         assert_eq!(output.status.code(), Some(2));
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains(text),
-            "{text}"
-        );
+        assert!(String::from_utf8_lossy(&output.stderr).contains(text), "{text}");
     }
 }

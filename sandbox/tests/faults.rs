@@ -59,14 +59,7 @@ fn the_normal_reply_can_be_truncated_too() {
     let (_sandbox, received) = received(Fault::TruncateReply { keep: 10 });
     let reply = parse(&received.bytes).expect("a reply");
     assert_eq!(reply.body, "{\"authoriz");
-    assert!(
-        reply
-            .header("content-length")
-            .expect("a length")
-            .parse::<usize>()
-            .expect("n")
-            > 100
-    );
+    assert!(reply.header("content-length").expect("a length").parse::<usize>().expect("n") > 100);
 }
 
 #[test]
@@ -92,27 +85,18 @@ fn a_redirect_names_its_target() {
     let (_sandbox, received) = received(Fault::Redirect("https://elsewhere.example/x".to_owned()));
     let reply = parse(&received.bytes).expect("a reply");
     assert_eq!(reply.status, 302);
-    assert_eq!(
-        reply.header("location"),
-        Some("https://elsewhere.example/x")
-    );
+    assert_eq!(reply.header("location"), Some("https://elsewhere.example/x"));
 }
 
 #[test]
 fn a_huge_body_comes_whole_announced_or_in_chunks() {
     let bytes = 3 * 1024 * 1024;
-    let (_sandbox, announced) = received(Fault::Huge {
-        bytes,
-        announced: true,
-    });
+    let (_sandbox, announced) = received(Fault::Huge { bytes, announced: true });
     let reply = parse(&announced.bytes).expect("a reply");
     assert_eq!(reply.body.len() as u64, bytes);
     assert!(reply.body.starts_with("{\"token\":\"aaa"));
 
-    let (_sandbox, chunked) = received(Fault::Huge {
-        bytes,
-        announced: false,
-    });
+    let (_sandbox, chunked) = received(Fault::Huge { bytes, announced: false });
     let reply = parse(&chunked.bytes).expect("a reply");
     assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
     assert!(reply.body.len() as u64 > bytes);
@@ -128,14 +112,9 @@ fn raw_bytes_replace_the_reply() {
 #[test]
 fn a_trickle_comes_byte_by_byte_and_whole() {
     let begin = Instant::now();
-    let (_sandbox, received) = received(Fault::Trickle {
-        every: Duration::from_millis(1),
-    });
+    let (_sandbox, received) = received(Fault::Trickle { every: Duration::from_millis(1) });
     let reply = parse(&received.bytes).expect("a reply");
-    assert_eq!(
-        reply.json()["token_endpoint"].as_str().map(str::is_empty),
-        Some(false)
-    );
+    assert_eq!(reply.json()["token_endpoint"].as_str().map(str::is_empty), Some(false));
     assert!(begin.elapsed() >= Duration::from_millis(500));
 }
 
@@ -185,10 +164,7 @@ fn faults_are_used_up_in_order_and_only_at_their_path() {
     assert_eq!([(); 4].map(|()| status(PATH)), [503, 503, 429, 200]);
 
     issuer.fault("*", respond(500), Times::Always);
-    assert_eq!(
-        [status(PATH), status("/anything"), status(PATH)],
-        [500, 500, 500]
-    );
+    assert_eq!([status(PATH), status("/anything"), status(PATH)], [500, 500, 500]);
     issuer.clear_faults();
     assert_eq!(status(PATH), 200);
 }

@@ -52,17 +52,13 @@ impl Case {
     }
 
     fn robot(&self) -> &str {
-        self.robot
-            .as_deref()
-            .unwrap_or_else(|| panic!("{}: no robot recorded", self.name))
+        self.robot.as_deref().unwrap_or_else(|| panic!("{}: no robot recorded", self.name))
     }
 
     /// The name without the release it was recorded with.
     fn short_name(&self) -> &str {
         let name = &self.name;
-        name.strip_prefix("v3.13_")
-            .or_else(|| name.strip_prefix("v3.17_"))
-            .unwrap_or(name)
+        name.strip_prefix("v3.13_").or_else(|| name.strip_prefix("v3.17_")).unwrap_or(name)
     }
 
     /// The port that the registry had.
@@ -101,9 +97,7 @@ fn case(recorded: &Value) -> Case {
         path: text("path").expect("a path"),
         robot: text("robot"),
         request_body: text("request_body"),
-        status: recorded["status"]
-            .as_u64()
-            .map(|status| status.try_into().expect("a status")),
+        status: recorded["status"].as_u64().map(|status| status.try_into().expect("a status")),
         headers,
         body: text("body").expect("a body"),
     }
@@ -130,9 +124,7 @@ fn sandbox_for(case: &Case) -> Sandbox {
         ..Options::default()
     });
     // Those were set up without TLS.
-    sandbox
-        .quay()
-        .set_url_scheme(if released { "http" } else { "https" });
+    sandbox.quay().set_url_scheme(if released { "http" } else { "https" });
     sandbox
 }
 
@@ -170,10 +162,8 @@ fn exchange_authorization(case: &Case, sandbox: &Sandbox) -> Option<String> {
         quay.bind("acme+multi", &format!("{own}/slash/"), "b", None);
     };
     let name = case.short_name();
-    let name = name
-        .strip_prefix("exchange_fail_")
-        .or(name.strip_prefix("exchange_"))
-        .unwrap_or(name);
+    let name =
+        name.strip_prefix("exchange_fail_").or(name.strip_prefix("exchange_")).unwrap_or(name);
     match name {
         // The header.
         "no_auth" => None,
@@ -319,10 +309,7 @@ fn registry_authorization(case: &Case, sandbox: &Sandbox) -> Option<String> {
     let with = |shape: TokenShape| Some(basic(case.robot(), &quay.mint(&shape)));
     let password = |password: &str| Some(basic(case.robot(), password));
     let name = case.short_name();
-    let name = name
-        .strip_prefix("v2auth_fail_")
-        .or(name.strip_prefix("v2auth_"))
-        .unwrap_or(name);
+    let name = name.strip_prefix("v2auth_fail_").or(name.strip_prefix("v2auth_")).unwrap_or(name);
     match name {
         "anonymous_scope" | "no_auth" | "v2_challenge" | "v2_challenge_http" => None,
         "v2_bearer_robot_token" | "v2_bearer_tags_robot_token" => {
@@ -332,9 +319,7 @@ fn registry_authorization(case: &Case, sandbox: &Sandbox) -> Option<String> {
             let target = format!("/v2/auth?service={}", quay.host());
             let header = basic("acme+ci", &quay.mint(&usual()));
             let reply = Https::new(sandbox).get(&quay.host(), &target, Some(&header));
-            let token = reply.expect("a reply").json()["token"]
-                .as_str()
-                .map(str::to_owned);
+            let token = reply.expect("a reply").json()["token"].as_str().map(str::to_owned);
             Some(format!("Bearer {}", token.expect("a bearer token")))
         }
         "bad_signature" => with(usual().signed_by(SignedBy::AnotherKey)),
@@ -447,21 +432,13 @@ fn differences(case: &Case, reply: Option<&Reply>, sandbox: &Sandbox) -> Vec<Str
         }
     };
     let status = |status: Option<u16>| format!("{status:?}");
-    compare(
-        "status",
-        &status(case.status),
-        &status(reply.map(|reply| reply.status)),
-    );
+    compare("status", &status(case.status), &status(reply.map(|reply| reply.status)));
     let Some(reply) = reply else {
         compare("body", &case.body, "");
         return differences;
     };
     for name in ["content-type", "location", "allow", "www-authenticate"] {
-        let recorded = case
-            .headers
-            .get(name)
-            .map(String::as_str)
-            .unwrap_or_default();
+        let recorded = case.headers.get(name).map(String::as_str).unwrap_or_default();
         let now = reply.header(name).unwrap_or_default();
         compare(name, recorded, &as_recorded(now, case, sandbox));
     }
@@ -472,11 +449,7 @@ fn differences(case: &Case, reply: Option<&Reply>, sandbox: &Sandbox) -> Vec<Str
             !["content-type", "location", "allow", "www-authenticate"].contains(&name.as_str())
         })
         .collect();
-    assert!(
-        unknown.is_empty(),
-        "{}: headers not compared: {unknown:?}",
-        case.name
-    );
+    assert!(unknown.is_empty(), "{}: headers not compared: {unknown:?}", case.name);
 
     // The recorder ended each body with a newline of its own, and counted it.
     let now = as_recorded(&reply.body, case, sandbox) + "\n";
@@ -484,11 +457,7 @@ fn differences(case: &Case, reply: Option<&Reply>, sandbox: &Sandbox) -> Vec<Str
         Some((start, length)) => {
             let now_start: String = now.chars().take(start.chars().count()).collect();
             compare("start of the body", start, &now_start);
-            compare(
-                "length",
-                &length.to_string(),
-                &now.chars().count().to_string(),
-            );
+            compare("length", &length.to_string(), &now.chars().count().to_string());
         }
         None => compare("body", &case.body, &now),
     }
@@ -554,10 +523,7 @@ fn assert_matches(cases: &[&Case], exceptions: &[(&str, &str)]) -> usize {
     let mut matching = 0;
     let results = play_all(cases);
     for (name, reason) in exceptions {
-        assert!(
-            results.contains_key(*name),
-            "an exception for no case: {name} ({reason})"
-        );
+        assert!(results.contains_key(*name), "an exception for no case: {name} ({reason})");
     }
     for (name, differences) in results {
         let exception = exceptions.iter().find(|(known, _)| *known == name);
@@ -570,20 +536,12 @@ fn assert_matches(cases: &[&Case], exceptions: &[(&str, &str)]) -> usize {
             (false, None) => failures.push(format!("{name}: {}", differences.join("; "))),
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} cases:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures.join("\n"));
     matching
 }
 
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "the counts are what one reads with --nocapture"
-)]
+#[expect(clippy::print_stdout, reason = "the counts are what one reads with --nocapture")]
 fn replies_are_as_recorded() {
     let cases = cases();
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
@@ -595,10 +553,7 @@ fn replies_are_as_recorded() {
     assert_eq!((exchange.len(), registry.len(), others), (133, 51, 20));
 
     let exchange_matching = assert_matches(&exchange, EXCHANGE_EXCEPTIONS);
-    assert!(
-        exchange_matching >= 128,
-        "only {exchange_matching} at the exchange"
-    );
+    assert!(exchange_matching >= 128, "only {exchange_matching} at the exchange");
     let registry_matching = assert_matches(&registry, REGISTRY_EXCEPTIONS);
     println!(
         "recorded replies: {exchange_matching} of {} at the exchange, {registry_matching} of {} \
@@ -611,12 +566,7 @@ fn replies_are_as_recorded() {
 #[test]
 fn a_comparison_sees_each_difference() {
     let cases = cases();
-    let find = |name: &str| {
-        cases
-            .iter()
-            .find(|case| case.name == name)
-            .expect("the case")
-    };
+    let find = |name: &str| cases.iter().find(|case| case.name == name).expect("the case");
     let sandbox = sandbox_for(find("exchange_fail_no_auth"));
     let reply = |status, content_type: &str, body: &str| Reply {
         status,
@@ -628,27 +578,12 @@ fn a_comparison_sees_each_difference() {
     let case = find("exchange_fail_no_auth");
     assert!(differences(case, Some(&good), &sandbox).is_empty());
     for (what, other) in [
-        (
-            "status",
-            reply(400, json, "{\"error\":\"No auth header\"}\n"),
-        ),
-        (
-            "content type",
-            reply(401, "text/html", "{\"error\":\"No auth header\"}\n"),
-        ),
-        (
-            "last byte",
-            reply(401, json, "{\"error\":\"No auth header\"}"),
-        ),
-        (
-            "more",
-            reply(401, json, "{\"error\":\"No auth header\"}\n\n"),
-        ),
+        ("status", reply(400, json, "{\"error\":\"No auth header\"}\n")),
+        ("content type", reply(401, "text/html", "{\"error\":\"No auth header\"}\n")),
+        ("last byte", reply(401, json, "{\"error\":\"No auth header\"}")),
+        ("more", reply(401, json, "{\"error\":\"No auth header\"}\n\n")),
     ] {
-        assert!(
-            !differences(case, Some(&other), &sandbox).is_empty(),
-            "{what} not seen"
-        );
+        assert!(!differences(case, Some(&other), &sandbox).is_empty(), "{what} not seen");
     }
     assert!(!differences(case, None, &sandbox).is_empty());
 

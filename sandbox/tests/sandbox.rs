@@ -19,9 +19,7 @@ fn exchange(sandbox: &Sandbox, robot: &str, shape: &TokenShape) -> Reply {
 fn exchange_token(sandbox: &Sandbox, robot: &str, token: &str) -> Reply {
     let header = basic(robot, token);
     let https = Https::new(sandbox);
-    https
-        .get(&sandbox.quay().host(), EXCHANGE_PATH, Some(&header))
-        .expect("a reply")
+    https.get(&sandbox.quay().host(), EXCHANGE_PATH, Some(&header)).expect("a reply")
 }
 
 #[test]
@@ -34,20 +32,14 @@ fn a_robot_token_is_as_quays() {
     assert_eq!(claims["aud"], sandbox.quay().host());
     assert_eq!(claims["sub"], "acme+ci");
     assert_eq!(claims["nbf"], claims["iat"]);
-    assert_eq!(
-        claims["exp"].as_i64(),
-        claims["iat"].as_i64().map(|issued| issued + 3600)
-    );
+    assert_eq!(claims["exp"].as_i64(), claims["iat"].as_i64().map(|issued| issued + 3600));
     assert!((800..850).contains(&token.len()), "{} bytes", token.len());
 
     sandbox.quay().set_robot_token_life(Duration::from_secs(5));
     sandbox.quay().set_server_hostname("registry.example.com");
     let reply = exchange(&sandbox, "acme+ci", &TokenShape::default());
     let claims = claims_of(reply.json()["token"].as_str().expect("a token")).expect("claims");
-    assert_eq!(
-        claims["exp"].as_i64(),
-        claims["iat"].as_i64().map(|issued| issued + 5)
-    );
+    assert_eq!(claims["exp"].as_i64(), claims["iat"].as_i64().map(|issued| issued + 5));
     assert_eq!(claims["aud"], "registry.example.com");
 }
 
@@ -56,10 +48,7 @@ fn quay_fetches_discovery_and_keys_on_every_exchange() {
     let sandbox = Sandbox::start();
     let issuer = sandbox.issuer();
     for count in 1..4 {
-        assert_eq!(
-            exchange(&sandbox, "acme+ci", &TokenShape::default()).status,
-            200
-        );
+        assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, 200);
         assert_eq!(issuer.count(issuer.discovery_path()), count);
         assert_eq!(issuer.count(issuer.jwks_path()), count);
         assert_eq!(sandbox.quay().count(EXCHANGE_PATH), count);
@@ -87,17 +76,11 @@ fn a_key_that_was_rotated_away_is_unknown_and_one_that_was_kept_is_not() {
     issuer.rotate_keys_keeping_old();
     assert_ne!(issuer.current_kid(), first_kid);
     assert_eq!(exchange_token(&sandbox, "acme+ci", &first).status, 200);
-    assert_eq!(
-        exchange(&sandbox, "acme+ci", &TokenShape::default()).status,
-        200
-    );
+    assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, 200);
 
     issuer.rotate_keys();
     assert_eq!(exchange_token(&sandbox, "acme+ci", &first).status, 500);
-    assert_eq!(
-        exchange(&sandbox, "acme+ci", &TokenShape::default()).status,
-        200
-    );
+    assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, 200);
     let other = TokenShape::default().kid(KeyId::Other(first_kid));
     assert_eq!(exchange(&sandbox, "acme+ci", &other).status, 500);
 }
@@ -110,30 +93,15 @@ fn bindings_can_be_added_and_removed() {
     quay.add_robot("other+new");
     let shape = TokenShape::default().subject("me");
     assert_eq!(exchange(&sandbox, "other+new", &shape).status, 400);
-    quay.bind(
-        "other+new",
-        &own,
-        "me",
-        Some(vec!["this".to_owned(), "quay".to_owned()]),
-    );
+    quay.bind("other+new", &own, "me", Some(vec!["this".to_owned(), "quay".to_owned()]));
     assert_eq!(exchange(&sandbox, "other+new", &shape).status, 200);
-    assert_eq!(
-        exchange(&sandbox, "other+new", &shape.clone().audience("that")).status,
-        400
-    );
+    assert_eq!(exchange(&sandbox, "other+new", &shape.clone().audience("that")).status, 400);
     let list = serde_json::json!(["that", "this"]);
-    assert_eq!(
-        exchange(&sandbox, "other+new", &shape.clone().audience(list)).status,
-        200
-    );
+    assert_eq!(exchange(&sandbox, "other+new", &shape.clone().audience(list)).status, 200);
     quay.unbind("other+new", &own, "me");
     assert_eq!(exchange(&sandbox, "other+new", &shape).status, 400);
     quay.remove_robot("other+new");
-    assert!(
-        exchange(&sandbox, "other+new", &shape)
-            .body
-            .contains("Could not find robot")
-    );
+    assert!(exchange(&sandbox, "other+new", &shape).body.contains("Could not find robot"));
 }
 
 #[test]
@@ -180,11 +148,7 @@ fn v2_auth_grants_what_is_asked_and_permitted() {
         let token = reply.expect("a reply").json()["token"].clone();
         let claims = claims_of(token.as_str().expect("a token")).expect("claims");
         assert_eq!(claims["aud"], "any.example:5000");
-        assert_eq!(
-            claims["access"][0]["actions"],
-            serde_json::json!(actions),
-            "{scope}"
-        );
+        assert_eq!(claims["access"][0]["actions"], serde_json::json!(actions), "{scope}");
     }
 }
 
@@ -194,22 +158,12 @@ fn sandboxes_side_by_side_share_nothing_that_shows() {
     assert_ne!(one.quay().host(), other.quay().host());
     assert_ne!(one.ca_file(), other.ca_file());
     one.quay().fault("*", Fault::Close, Times::Always);
-    assert_eq!(
-        exchange(&other, "acme+ci", &TokenShape::default()).status,
-        200
-    );
+    assert_eq!(exchange(&other, "acme+ci", &TokenShape::default()).status, 200);
     assert_eq!(one.quay().requests().len(), 0);
-    assert!(
-        Https::new(&other)
-            .connect(&one.quay().host())
-            .is_ok_and(|mut stream| {
-                // The other's CA is not trusted: the handshake fails on first use.
-                stream
-                    .write_all(b"x")
-                    .and_then(|()| stream.flush())
-                    .is_err()
-            })
-    );
+    assert!(Https::new(&other).connect(&one.quay().host()).is_ok_and(|mut stream| {
+        // The other's CA is not trusted: the handshake fails on first use.
+        stream.write_all(b"x").and_then(|()| stream.flush()).is_err()
+    }));
     let directory = one.directory().to_owned();
     let host = one.quay().host();
     drop(one);
@@ -223,11 +177,7 @@ fn both_tls_versions_are_spoken() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let https = Https::with_versions(&sandbox, &[version]);
         for host in [host_of(&sandbox.issuer().url()), sandbox.quay().host()] {
-            assert!(
-                https
-                    .get(&host, "/", None)
-                    .is_some_and(|reply| reply.status == 404)
-            );
+            assert!(https.get(&host, "/", None).is_some_and(|reply| reply.status == 404));
         }
     }
 }
@@ -264,10 +214,7 @@ fn three_hundred_connections_at_once_are_served() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut stream = https.connect(&host).expect("a connection");
-                    stream
-                        .conn
-                        .complete_io(&mut stream.sock)
-                        .expect("a handshake");
+                    stream.conn.complete_io(&mut stream.sock).expect("a handshake");
                     all_connected.wait();
                     let request = format!(
                         "GET {EXCHANGE_PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
@@ -290,15 +237,10 @@ fn three_hundred_connections_at_once_are_served() {
 #[test]
 fn a_record_has_what_was_sent_and_shows_no_credentials_when_printed() {
     let sandbox = Sandbox::start();
-    let token = sandbox
-        .issuer()
-        .mint(&TokenShape::default().subject(DEFAULT_SUBJECT));
+    let token = sandbox.issuer().mint(&TokenShape::default().subject(DEFAULT_SUBJECT));
     assert_eq!(exchange_token(&sandbox, "acme+ci", &token).status, 200);
     let recorded = sandbox.quay().requests().remove(0);
-    assert_eq!(
-        (recorded.method.as_str(), recorded.path.as_str()),
-        ("GET", EXCHANGE_PATH)
-    );
+    assert_eq!((recorded.method.as_str(), recorded.path.as_str()), ("GET", EXCHANGE_PATH));
     assert_eq!(recorded.status, Some(200));
     let header = basic("acme+ci", &token);
     assert_eq!(recorded.header("authorization"), Some(header.as_str()));

@@ -11,12 +11,7 @@ const BAD_CREDENTIALS: &str = "Invalid client or Invalid client credentials";
 fn ask(sandbox: &Sandbox, authorization: Option<&str>, form: &str) -> (u16, serde_json::Value) {
     let issuer = sandbox.issuer();
     let https = Https::new(sandbox);
-    let reply = https.post_form(
-        &host_of(&issuer.url()),
-        issuer.token_path(),
-        authorization,
-        form,
-    );
+    let reply = https.post_form(&host_of(&issuer.url()), issuer.token_path(), authorization, form);
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.header("www-authenticate"), None);
     (reply.status, reply.json())
@@ -29,16 +24,11 @@ fn claims(reply: &serde_json::Value) -> serde_json::Map<String, serde_json::Valu
 #[test]
 fn both_ways_of_authentication_get_a_token_of_the_default_shape() {
     let sandbox = Sandbox::start();
-    sandbox
-        .issuer()
-        .add_client(Client::new("builder", "s3cret"));
+    sandbox.issuer().add_client(Client::new("builder", "s3cret"));
     let basic = basic("builder", "s3cret");
     for (authorization, form) in [
         (Some(basic.as_str()), "grant_type=client_credentials"),
-        (
-            None,
-            "grant_type=client_credentials&client_id=builder&client_secret=s3cret",
-        ),
+        (None, "grant_type=client_credentials&client_id=builder&client_secret=s3cret"),
     ] {
         let (status, reply) = ask(&sandbox, authorization, form);
         assert_eq!(status, 200);
@@ -50,38 +40,19 @@ fn both_ways_of_authentication_get_a_token_of_the_default_shape() {
         assert_eq!(claims["sub"], quayfed_sandbox::DEFAULT_SUBJECT);
         assert_eq!(claims["aud"], "quay");
         assert_eq!(claims["azp"], "builder");
-        assert_eq!(
-            claims["exp"].as_i64(),
-            claims["iat"].as_i64().map(|issued| issued + 300)
-        );
+        assert_eq!(claims["exp"].as_i64(), claims["iat"].as_i64().map(|issued| issued + 300));
     }
-    let methods: Vec<_> = sandbox
-        .issuer()
-        .token_requests()
-        .into_iter()
-        .map(|r| r.method)
-        .collect();
-    assert_eq!(
-        methods,
-        [
-            Some(AuthMethod::ClientSecretBasic),
-            Some(AuthMethod::ClientSecretPost)
-        ]
-    );
+    let methods: Vec<_> = sandbox.issuer().token_requests().into_iter().map(|r| r.method).collect();
+    assert_eq!(methods, [Some(AuthMethod::ClientSecretBasic), Some(AuthMethod::ClientSecretPost)]);
 }
 
 #[test]
 fn id_and_secret_are_form_decoded_in_the_header_and_in_the_form() {
     let sandbox = Sandbox::start();
-    sandbox
-        .issuer()
-        .add_client(Client::new("a client:1", "100% +sécret"));
+    sandbox.issuer().add_client(Client::new("a client:1", "100% +sécret"));
     let encoded = ("a+client%3A1", "100%25%20%2Bs%C3%A9cret");
-    let (status, _) = ask(
-        &sandbox,
-        Some(&basic(encoded.0, encoded.1)),
-        "grant_type=client_credentials",
-    );
+    let (status, _) =
+        ask(&sandbox, Some(&basic(encoded.0, encoded.1)), "grant_type=client_credentials");
     assert_eq!(status, 200);
     let form = format!(
         "grant_type=client_credentials&client_id={}&client_secret={}",
@@ -103,104 +74,36 @@ fn bad_client_credentials_are_refused_with_keycloaks_words() {
                       'client_secret_basic' to obtain client secret from the header";
     let stray = "Unexpected error when authenticating client";
     for (pair, more, status, error, description) in [
-        (
-            Some(("builder", "wrong")),
-            "",
-            401,
-            "unauthorized_client",
-            BAD_CREDENTIALS,
-        ),
-        (
-            Some(("builder", "")),
-            "",
-            401,
-            "unauthorized_client",
-            BAD_CREDENTIALS,
-        ),
-        (
-            None,
-            "&client_id=builder",
-            401,
-            "unauthorized_client",
-            BAD_CREDENTIALS,
-        ),
-        (
-            Some(("nobody", "s3cret")),
-            "",
-            401,
-            "invalid_client",
-            BAD_CREDENTIALS,
-        ),
+        (Some(("builder", "wrong")), "", 401, "unauthorized_client", BAD_CREDENTIALS),
+        (Some(("builder", "")), "", 401, "unauthorized_client", BAD_CREDENTIALS),
+        (None, "&client_id=builder", 401, "unauthorized_client", BAD_CREDENTIALS),
+        (Some(("nobody", "s3cret")), "", 401, "invalid_client", BAD_CREDENTIALS),
         (None, "", 401, "invalid_client", BAD_CREDENTIALS),
-        (
-            Some(("post", "s3cret")),
-            "",
-            401,
-            "unauthorized_client",
-            post_only,
-        ),
-        (
-            None,
-            "&client_id=basic&client_secret=s3cret",
-            401,
-            "unauthorized_client",
-            basic_only,
-        ),
-        (
-            Some(("builder", "100%")),
-            "",
-            400,
-            "unauthorized_client",
-            stray,
-        ),
+        (Some(("post", "s3cret")), "", 401, "unauthorized_client", post_only),
+        (None, "&client_id=basic&client_secret=s3cret", 401, "unauthorized_client", basic_only),
+        (Some(("builder", "100%")), "", 400, "unauthorized_client", stray),
     ] {
         let header = pair.map(|(id, secret)| basic(id, secret));
         let form = format!("grant_type=client_credentials{more}");
         let expected = json!({ "error": error, "error_description": description });
-        assert_eq!(
-            ask(&sandbox, header.as_deref(), &form),
-            (status, expected),
-            "{pair:?} {more}"
-        );
+        assert_eq!(ask(&sandbox, header.as_deref(), &form), (status, expected), "{pair:?} {more}");
     }
 }
 
 #[test]
 fn a_bad_form_is_refused_with_keycloaks_words() {
     let sandbox = Sandbox::start();
-    sandbox
-        .issuer()
-        .add_client(Client::new("builder", "s3cret"));
+    sandbox.issuer().add_client(Client::new("builder", "s3cret"));
     let header = basic("builder", "s3cret");
     let grant = "grant_type=client_credentials";
     for (form, error, description) in [
-        (
-            format!("{grant}&scope=nope"),
-            "invalid_scope",
-            "Invalid scopes: nope",
-        ),
-        (
-            "grant_type=password".to_owned(),
-            "unsupported_grant_type",
-            "Unsupported grant_type",
-        ),
-        (
-            "scope=openid".to_owned(),
-            "invalid_request",
-            "Missing form parameter: grant_type",
-        ),
-        (
-            format!("{grant}&{grant}"),
-            "invalid_request",
-            "duplicated parameter",
-        ),
+        (format!("{grant}&scope=nope"), "invalid_scope", "Invalid scopes: nope"),
+        ("grant_type=password".to_owned(), "unsupported_grant_type", "Unsupported grant_type"),
+        ("scope=openid".to_owned(), "invalid_request", "Missing form parameter: grant_type"),
+        (format!("{grant}&{grant}"), "invalid_request", "duplicated parameter"),
     ] {
         let expected = json!({ "error": error, "error_description": description });
-        assert_eq!(
-            ask(&sandbox, Some(&header), &form),
-            (400, expected),
-            "{form}"
-        );
+        assert_eq!(ask(&sandbox, Some(&header), &form), (400, expected), "{form}");
     }
 }
 
@@ -214,10 +117,7 @@ fn what_is_no_form_post_is_refused_before_any_grant() {
     let path = issuer.token_path();
 
     let get = https.get(&host, path, None).expect("a reply");
-    assert_eq!(
-        (get.status, get.json()),
-        (405, json!({ "error": "HTTP 405 Method Not Allowed" }))
-    );
+    assert_eq!((get.status, get.json()), (405, json!({ "error": "HTTP 405 Method Not Allowed" })));
 
     let long = format!("grant_type=client_credentials&x={}", "x".repeat(100_000));
     let long = https.post_form(&host, path, None, &long);
@@ -226,20 +126,10 @@ fn what_is_no_form_post_is_refused_before_any_grant() {
 
     let headers = [("Content-Type", "application/json")];
     let body = r#"{"grant_type":"client_credentials"}"#;
-    let json_body = https
-        .send(&host, "POST", path, &headers, body)
-        .expect("a reply");
-    assert_eq!(
-        json_body.json()["error_description"],
-        "Missing form parameter: grant_type"
-    );
+    let json_body = https.send(&host, "POST", path, &headers, body).expect("a reply");
+    assert_eq!(json_body.json()["error_description"], "Missing form parameter: grant_type");
 
-    let elsewhere = https.post_form(
-        &host,
-        "/realms/none/protocol/openid-connect/token",
-        None,
-        "",
-    );
+    let elsewhere = https.post_form(&host, "/realms/none/protocol/openid-connect/token", None, "");
     assert_eq!(elsewhere.status, 404);
 }
 
@@ -253,10 +143,7 @@ fn scope_and_audience_asked_for_are_recorded() {
     let mut audiences = Vec::new();
     for client in ["keycloak", "other"] {
         let (status, reply) = ask(&sandbox, None, &format!("{form}&client_id={client}"));
-        assert_eq!(
-            (status, &reply["scope"]),
-            (200, &json!("profile email openid quay"))
-        );
+        assert_eq!((status, &reply["scope"]), (200, &json!("profile email openid quay")));
         audiences.push(claims(&reply)["aud"].clone());
     }
     assert_eq!(audiences, ["quay", "registry"]);
@@ -267,11 +154,7 @@ fn scope_and_audience_asked_for_are_recorded() {
         assert_eq!(request.status, 200);
     }
     assert_eq!(issuer.count(issuer.token_path()), 2);
-    assert!(
-        issuer.requests()[0]
-            .form()
-            .contains(&("audience".to_owned(), "registry".to_owned()))
-    );
+    assert!(issuer.requests()[0].form().contains(&("audience".to_owned(), "registry".to_owned())));
     issuer.forget_requests();
     assert!(issuer.token_requests().is_empty());
 }
@@ -279,13 +162,8 @@ fn scope_and_audience_asked_for_are_recorded() {
 #[test]
 fn a_clients_tokens_have_the_shape_it_was_given() {
     let sandbox = Sandbox::start();
-    let shape = TokenShape::default()
-        .subject("someone")
-        .without("aud")
-        .life(60);
-    sandbox
-        .issuer()
-        .add_client(Client::new("builder", "s").shape(shape));
+    let shape = TokenShape::default().subject("someone").without("aud").life(60);
+    sandbox.issuer().add_client(Client::new("builder", "s").shape(shape));
     let form = "grant_type=client_credentials&client_id=builder&client_secret=s";
     let (_, reply) = ask(&sandbox, None, form);
     assert_eq!(reply["expires_in"], 60);
@@ -306,9 +184,7 @@ fn an_issuer_under_a_path_names_itself_in_its_tokens() {
     let discovery = discovery.expect("a reply").json();
     assert_eq!(discovery["issuer"], url);
     let endpoint = discovery["token_endpoint"].as_str().expect("an endpoint");
-    let path = endpoint
-        .strip_prefix(&issuer.url())
-        .expect("at this server");
+    let path = endpoint.strip_prefix(&issuer.url()).expect("at this server");
     let form = "grant_type=client_credentials&client_id=builder&client_secret=s";
     let reply = https.post_form(&host, path, None, form);
     assert_eq!(claims(&reply.json())["iss"], url);

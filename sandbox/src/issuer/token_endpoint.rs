@@ -137,9 +137,7 @@ impl State {
             Vec::new()
         };
         let presented = presented(request, &form);
-        let reply = self
-            .grant(path, &form, presented.as_ref())
-            .unwrap_or_else(|refusal| refusal);
+        let reply = self.grant(path, &form, presented.as_ref()).unwrap_or_else(|refusal| refusal);
         let presented = presented.ok().flatten();
         lock(&self.token_requests).push(TokenRequest {
             client_id: presented.as_ref().map(|presented| presented.id.clone()),
@@ -167,11 +165,7 @@ impl State {
         match field(form, "grant_type") {
             Some("client_credentials") => {}
             Some(_) => {
-                return Err(error(
-                    400,
-                    "unsupported_grant_type",
-                    "Unsupported grant_type",
-                ));
+                return Err(error(400, "unsupported_grant_type", "Unsupported grant_type"));
             }
             None => {
                 let text = "Missing form parameter: grant_type";
@@ -185,10 +179,7 @@ impl State {
                 let text = format!("Invalid scopes: {asked}");
                 return Err(error(400, "invalid_scope", &text));
             }
-            for one in asked
-                .split(' ')
-                .filter(|one| !DEFAULT_SCOPE.split(' ').any(|s| s == *one))
-            {
+            for one in asked.split(' ').filter(|one| !DEFAULT_SCOPE.split(' ').any(|s| s == *one)) {
                 scope = format!("{scope} {one}");
             }
         }
@@ -217,10 +208,7 @@ impl State {
     fn authenticate(&self, presented: Option<&Presented>) -> Result<Client, Reply> {
         let unknown = || error(401, "invalid_client", BAD_CREDENTIALS);
         let presented = presented.ok_or_else(unknown)?;
-        let client = lock(&self.clients)
-            .get(&presented.id)
-            .cloned()
-            .ok_or_else(unknown)?;
+        let client = lock(&self.clients).get(&presented.id).cloned().ok_or_else(unknown)?;
         if let Some(only) = client.only.filter(|only| *only != presented.method) {
             let from = match only {
                 AuthMethod::ClientSecretPost => "from the request",
@@ -243,9 +231,8 @@ impl State {
 /// A `client_id` in the form beats the one in the header, as Keycloak has it.
 fn presented(request: &Request, form: &[(String, String)]) -> Result<Option<Presented>, Reply> {
     let form_id = field(form, "client_id").map(str::to_owned);
-    let Some((scheme, encoded)) = request
-        .header("authorization")
-        .and_then(|value| value.split_once(' '))
+    let Some((scheme, encoded)) =
+        request.header("authorization").and_then(|value| value.split_once(' '))
     else {
         return Ok(form_id.map(|id| Presented {
             id,
@@ -256,10 +243,7 @@ fn presented(request: &Request, form: &[(String, String)]) -> Result<Option<Pres
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }
-    let text = STANDARD
-        .decode(encoded.trim())
-        .ok()
-        .and_then(|text| String::from_utf8(text).ok());
+    let text = STANDARD.decode(encoded.trim()).ok().and_then(|text| String::from_utf8(text).ok());
     let Some((id, secret)) = text.as_deref().and_then(|text| text.split_once(':')) else {
         return Ok(None);
     };
@@ -275,9 +259,7 @@ fn presented(request: &Request, form: &[(String, String)]) -> Result<Option<Pres
 }
 
 fn field<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    form.iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str())
+    form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 fn error(status: u16, code: &str, description: &str) -> Reply {
@@ -286,8 +268,5 @@ fn error(status: u16, code: &str, description: &str) -> Reply {
 }
 
 fn http_error(status: u16, text: &str) -> Reply {
-    Reply::json(
-        status,
-        json!({ "error": format!("HTTP {status} {text}") }).to_string(),
-    )
+    Reply::json(status, json!({ "error": format!("HTTP {status} {text}") }).to_string())
 }

@@ -52,9 +52,7 @@ impl Registry {
 
     fn robot_token_for(&self, request: &Request) -> Result<String, Refusal> {
         let begin = Instant::now();
-        let header = request
-            .header("authorization")
-            .filter(|header| !header.is_empty());
+        let header = request.header("authorization").filter(|header| !header.is_empty());
         let header = header.ok_or(Refusal::Unauthorized("No auth header"))?;
         let (name, oidc_token) = basic_credentials(header).map_err(Refusal::Unauthorized)?;
         if robot_namespace(&name).is_none() {
@@ -65,10 +63,7 @@ impl Registry {
         let issuer = issuer_of(&token)?;
         let (subjects, audiences) = matching(&robot.federation, &issuer)?;
         self.verify(&token, &issuer, audiences, begin)?;
-        if !token
-            .text("sub")
-            .is_some_and(|subject| subjects.contains(&subject))
-        {
+        if !token.text("sub").is_some_and(|subject| subjects.contains(&subject)) {
             return Err(bad_request("Token does not match robot"));
         }
         if !robot.enabled {
@@ -96,11 +91,7 @@ impl Registry {
     ) -> Result<(), Refusal> {
         let (version, discovery_timeout, proxy_timeout) = {
             let state = lock(&self.state);
-            let proxy_timeout = if state.reverse_proxy {
-                state.proxy_timeout
-            } else {
-                NO_LIMIT
-            };
+            let proxy_timeout = if state.reverse_proxy { state.proxy_timeout } else { NO_LIMIT };
             (state.version, state.discovery_timeout, proxy_timeout)
         };
         let invalid = |text: String| Refusal::BadRequest(format!("Invalid token: {text}"));
@@ -154,10 +145,7 @@ impl Registry {
         kid: &str,
         limit: Duration,
     ) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
-        let url = discovery
-            .get("jwks_uri")
-            .and_then(Value::as_str)
-            .ok_or(Refusal::Exception)?;
+        let url = discovery.get("jwks_uri").and_then(Value::as_str).ok_or(Refusal::Exception)?;
         let reply = client::get(&self.trust, url, limit).map_err(|failure| match failure {
             Failure::TimedOut => Refusal::ProxyTimeout,
             Failure::Unreachable => Refusal::Exception,
@@ -171,11 +159,7 @@ impl Registry {
 
 fn rsa_key(key_set: &[u8], kid: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let key_set: Value = serde_json::from_slice(key_set).ok()?;
-    let key = key_set
-        .get("keys")?
-        .as_array()?
-        .iter()
-        .find(|key| key["kid"] == kid)?;
+    let key = key_set.get("keys")?.as_array()?.iter().find(|key| key["kid"] == kid)?;
     if key["kty"] != "RSA" {
         return None;
     }
@@ -199,28 +183,15 @@ fn matching<'a>(
     issuer: &str,
 ) -> Result<(Vec<&'a str>, Option<&'a [String]>), Refusal> {
     if federation.is_empty() {
-        return Err(bad_request(
-            "Robot does not have federated login configured",
-        ));
+        return Err(bad_request("Robot does not have federated login configured"));
     }
-    let entries: Vec<&Binding> = federation
-        .iter()
-        .filter(|entry| entry.issuer == issuer)
-        .collect();
+    let entries: Vec<&Binding> = federation.iter().filter(|entry| entry.issuer == issuer).collect();
     if entries.is_empty() {
-        return Err(Refusal::BadRequest(format!(
-            "issuer {issuer} not configured for this robot"
-        )));
+        return Err(Refusal::BadRequest(format!("issuer {issuer} not configured for this robot")));
     }
-    let audiences = entries
-        .iter()
-        .rev()
-        .find_map(|entry| entry.audiences.as_deref());
+    let audiences = entries.iter().rev().find_map(|entry| entry.audiences.as_deref());
     let audiences = audiences.filter(|audiences| !audiences.is_empty());
-    Ok((
-        entries.iter().map(|entry| entry.subject.as_str()).collect(),
-        audiences,
-    ))
+    Ok((entries.iter().map(|entry| entry.subject.as_str()).collect(), audiences))
 }
 
 fn bad_request(text: &str) -> Refusal {
@@ -230,9 +201,6 @@ fn bad_request(text: &str) -> Refusal {
 /// What 3.12 does with a path it knows only as a page of its web interface.
 pub(super) fn redirect_to_a_slash(request: &Request) -> Reply {
     let host = http::header(&request.headers, "host").unwrap_or("localhost");
-    let query = request
-        .target
-        .strip_prefix(request.path())
-        .unwrap_or_default();
+    let query = request.target.strip_prefix(request.path()).unwrap_or_default();
     pages::redirect(&format!("http://{host}{}/{query}", request.path()))
 }

@@ -6,11 +6,7 @@ use crate::http::Reply;
 const FLASK_HTML: &str = "text/html; charset=utf-8";
 
 pub(crate) fn internal_server_error() -> Reply {
-    Reply::new(
-        500,
-        "text/html",
-        include_str!("../pages/internal_server_error.html"),
-    )
+    Reply::new(500, "text/html", include_str!("../pages/internal_server_error.html"))
 }
 
 pub(crate) fn quay_loading() -> Reply {
@@ -18,27 +14,15 @@ pub(crate) fn quay_loading() -> Reply {
 }
 
 pub(crate) fn gateway_timeout() -> Reply {
-    Reply::new(
-        504,
-        "text/html",
-        include_str!("../pages/gateway_timeout.html"),
-    )
+    Reply::new(504, "text/html", include_str!("../pages/gateway_timeout.html"))
 }
 
 pub(crate) fn header_too_large() -> Reply {
-    Reply::new(
-        400,
-        "text/html",
-        include_str!("../pages/header_too_large.html"),
-    )
+    Reply::new(400, "text/html", include_str!("../pages/header_too_large.html"))
 }
 
 pub(crate) fn method_not_allowed() -> Reply {
-    Reply::new(
-        405,
-        FLASK_HTML,
-        include_str!("../pages/method_not_allowed.html"),
-    )
+    Reply::new(405, FLASK_HTML, include_str!("../pages/method_not_allowed.html"))
 }
 
 pub(crate) fn redirect(url: &str) -> Reply {

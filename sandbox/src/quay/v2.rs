@@ -24,14 +24,9 @@ enum Refusal {
 impl Registry {
     pub(super) fn registry_auth(&self, request: &Request) -> Reply {
         let query = request.query();
-        let scopes: Vec<&str> = query
-            .iter()
-            .filter(|(name, _)| name == "scope")
-            .map(|(_, v)| v.as_str())
-            .collect();
-        let header = request
-            .header("authorization")
-            .filter(|header| !header.is_empty());
+        let scopes: Vec<&str> =
+            query.iter().filter(|(name, _)| name == "scope").map(|(_, v)| v.as_str()).collect();
+        let header = request.header("authorization").filter(|header| !header.is_empty());
         let robot = match header.map(|header| self.authenticated(header)).transpose() {
             Ok(robot) => robot,
             Err(Refusal::Unauthorized(text)) => return self.unauthorized(text.as_deref()),
@@ -50,18 +45,12 @@ impl Registry {
             let actions = self.granted(robot.as_deref(), repository, &asked);
             access.push(json!({ "type": "repository", "name": repository, "actions": actions }));
         }
-        let service = query
-            .iter()
-            .find(|(name, _)| name == "service")
-            .map(|(_, v)| v.as_str());
+        let service = query.iter().find(|(name, _)| name == "service").map(|(_, v)| v.as_str());
         let now = token::now();
         let claims = Map::from_iter([
             ("iss".to_owned(), json!("quay")),
             ("aud".to_owned(), json!(service)),
-            (
-                "sub".to_owned(),
-                json!(robot.as_deref().unwrap_or("(anonymous)")),
-            ),
+            ("sub".to_owned(), json!(robot.as_deref().unwrap_or("(anonymous)"))),
             ("nbf".to_owned(), json!(now)),
             ("iat".to_owned(), json!(now)),
             ("exp".to_owned(), json!(now + BEARER_LIFE)),
@@ -101,8 +90,7 @@ impl Registry {
             return Err(refused("Could not find robot with specified username"));
         };
         if let Some(token) = as_jwt(&password) {
-            self.verify_own(&token, &state)
-                .map_err(|_| Refusal::Exception)?;
+            self.verify_own(&token, &state).map_err(|_| Refusal::Exception)?;
             if token.text("sub") != Some(&name) {
                 return Err(refused("Token does not match robot"));
             }
@@ -112,9 +100,7 @@ impl Registry {
             )));
         }
         if !state.namespaces.get(namespace).copied().unwrap_or(false) {
-            return Err(refused(&format!(
-                "Robot {name} owner {namespace} is disabled"
-            )));
+            return Err(refused(&format!("Robot {name} owner {namespace} is disabled")));
         }
         if !robot.enabled {
             return Err(refused("Specified credentials are invalid"));
@@ -163,26 +149,18 @@ impl Registry {
         let challenge = lock(&self.state).challenge();
         let challenge = format!("{challenge},scope=\"repository:{repository}:pull\"");
         let unauthorized = "access to the requested resource is not authorized";
-        match request
-            .header("authorization")
-            .map(|header| self.bearer(header))
-        {
+        match request.header("authorization").map(|header| self.bearer(header)) {
             None => challenged(error(401, "UNAUTHORIZED", Some(unauthorized)), challenge),
             Some(Err(text)) => challenged(bearer_error(&text), challenge),
-            Some(Ok(())) => error(
-                404,
-                "NAME_UNKNOWN",
-                Some("repository name not known to registry"),
-            ),
+            Some(Ok(())) => {
+                error(404, "NAME_UNKNOWN", Some("repository name not known to registry"))
+            }
         }
     }
 
     /// `/v1/users/`, the login of old clients.
     pub(super) fn v1_users(&self, request: &Request) -> Reply {
-        match request
-            .header("authorization")
-            .map(|header| self.authenticated(header))
-        {
+        match request.header("authorization").map(|header| self.authenticated(header)) {
             Some(Ok(name)) => {
                 Reply::json(200, json_line(&json!({ "email": null, "username": name })))
             }
@@ -203,10 +181,7 @@ impl Registry {
     }
 
     fn unauthorized(&self, message: Option<&str>) -> Reply {
-        challenged(
-            error(401, "UNAUTHORIZED", message),
-            lock(&self.state).challenge(),
-        )
+        challenged(error(401, "UNAUTHORIZED", message), lock(&self.state).challenge())
     }
 }
 
@@ -224,9 +199,7 @@ fn parse_scope(scope: &str) -> Option<(&str, Vec<&str>)> {
     let named = |character: char| character.is_ascii_alphanumeric() || "._-/".contains(character);
     let well_formed = !repository.is_empty()
         && repository.chars().all(named)
-        && actions
-            .iter()
-            .all(|action| ["push", "pull", "*"].contains(action));
+        && actions.iter().all(|action| ["push", "pull", "*"].contains(action));
     well_formed.then_some((repository, actions))
 }
 

@@ -35,10 +35,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -73,9 +70,7 @@ impl Https {
     ) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca_file).expect("the CA file") {
-            roots
-                .add(certificate.expect("a certificate"))
-                .expect("a CA certificate");
+            roots.add(certificate.expect("a certificate")).expect("a CA certificate");
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -83,9 +78,7 @@ impl Https {
             .expect("TLS versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self {
-            config: Arc::new(config),
-        }
+        Self { config: Arc::new(config) }
     }
 
     pub(crate) fn connect(
@@ -110,10 +103,7 @@ impl Https {
         };
         let mut bytes = Vec::new();
         let error = match attempt() {
-            Ok(mut stream) => stream
-                .read_to_end(&mut bytes)
-                .err()
-                .map(|error| error.kind()),
+            Ok(mut stream) => stream.read_to_end(&mut bytes).err().map(|error| error.kind()),
             Err(error) => Some(error.kind()),
         };
         Received { bytes, error }
@@ -128,21 +118,11 @@ impl Https {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Option<Reply> {
-        let mut lines = vec![
-            format!("{method} {target} HTTP/1.1"),
-            "Connection: close".to_owned(),
-        ];
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
+        let mut lines = vec![format!("{method} {target} HTTP/1.1"), "Connection: close".to_owned()];
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             lines.push(format!("Host: {host}"));
         }
-        lines.extend(
-            headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}")),
-        );
+        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
         if !body.is_empty() {
             lines.push(format!("Content-Length: {}", body.len()));
         }
@@ -169,8 +149,7 @@ impl Https {
     ) -> Reply {
         let mut headers = vec![("Content-Type", "application/x-www-form-urlencoded")];
         headers.extend(authorization.map(|value| ("Authorization", value)));
-        self.send(host, "POST", target, &headers, form)
-            .expect("a reply")
+        self.send(host, "POST", target, &headers, form).expect("a reply")
     }
 }
 
@@ -193,11 +172,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Reply> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     Some(Reply {
         status: parsed.code?,
-        headers: parsed
-            .headers
-            .iter()
-            .map(|h| (h.name.to_owned(), text(h.value)))
-            .collect(),
+        headers: parsed.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect(),
         body: text(&bytes[length..]),
     })
 }

@@ -1,0 +1,234 @@
+//! The cache: a folder in memory that only the caller can enter, with three kinds of small files.
+//! A *plan* says what the configuration meant for a host, an *entry* holds one robot token, a *lock*
+//! sees to it that one process at a time renews an entry, and remembers how that failed.
+//!
+//! Whatever is wrong with the cache costs speed, never the answer (R28): reading gives nothing
+//! where nothing can be trusted, writing is told to the log.
+
+pub mod attempt;
+pub mod entry;
+pub mod freshness;
+pub mod plan;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crc::{CRC_64_XZ, Crc};
+
+use crate::digest::hex;
+use crate::files::{PrivateFolder, TEMPORARY};
+use crate::world::World;
+
+/// How the names of the cache's files end.
+mod suffix {
+    pub(super) const ENTRY: &str = ".token";
+    pub(super) const LOCK: &str = ".lock";
+    pub(super) const PLAN: &str = ".plan";
+}
+
+/// The largest file of the cache, in bytes: a robot token has at most 8 KiB; a plan has a line for
+/// each rule of one host.
+const LARGEST: u64 = 256 * 1024;
+
+/// The cache of one caller.
+#[derive(Debug)]
+pub struct Cache<'a> {
+    world: &'a World,
+    folder: PrivateFolder,
+}
+
+impl<'a> Cache<'a> {
+    /// The first folder that serves (R22), or none: then every answer is fetched anew.
+    pub fn open(world: &'a World) -> Option<Self> {
+        let owner = world.caller.uid();
+        for candidate in candidates(world) {
+            match candidate.open(owner) {
+                Ok(folder) => {
+                    world.debug(format_args!("cache directory: `{}`", folder.path().display()));
+                    return Some(Self { world, folder });
+                }
+                Err(fault) => world.debug(format_args!(
+                    "cache directory `{}` is passed over: {fault}",
+                    candidate.path.display()
+                )),
+            }
+        }
+        world.info("no cache directory serves: every answer is fetched anew");
+        None
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The content of a file whose checksum holds.
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = self.folder.read(name, LARGEST)?;
+        let length = unsealed(&bytes)?.len();
+        bytes.drain(..bytes.len() - length);
+        Some(bytes)
+    }
+
+    /// Removes at most 16 files that nobody will use again.
+    fn sweep(&self) {
+        const AT_MOST: usize = 16;
+        let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
+        let leftovers = self.folder.names().unwrap_or_default().into_iter().filter(|name| {
+            let Some(longest) = longest_use(name) else { return false };
+            let age = self.folder.modified(name).map_or(0, |modified| now.saturating_sub(modified));
+            u64::try_from(age).is_ok_and(|age| age > longest.as_secs())
+        });
+        for name in leftovers.take(AT_MOST) {
+            self.world.debug(format_args!("removing the leftover `{name}`"));
+            self.remove_leftover(&name);
+        }
+    }
+
+    /// A lock file is taken before it is removed: whoever holds it is still at work.
+    fn remove_leftover(&self, name: &str) {
+        if name.ends_with(suffix::LOCK) {
+            let Ok(lock) = self.folder.lock_file(name) else { return };
+            if lock.try_lock().is_ok_and(|taken| taken) {
+                let _ = self.folder.remove(name);
+            }
+        } else {
+            let _ = self.folder.remove(name);
+        }
+    }
+}
+
+/// After how long without a change a file is a leftover: a temporary file after ten minutes (no
+/// request lasts so long); an entry or lock after two days (no token is counted as living for more
+/// than one, no attempt is barred for more than an hour); a plan, which is made again in no time,
+/// after thirty.
+fn longest_use(name: &str) -> Option<Duration> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    if name.starts_with(TEMPORARY) {
+        Some(Duration::from_secs(10 * 60))
+    } else if name.ends_with(suffix::ENTRY) || name.ends_with(suffix::LOCK) {
+        Some(2 * DAY)
+    } else if name.ends_with(suffix::PLAN) {
+        Some(30 * DAY)
+    } else {
+        None
+    }
+}
+
+/// A place that may serve as the cache directory.
+struct Candidate {
+    path: PathBuf,
+    /// A token must not end up in an image layer, on NFS or on a disk: only a folder that was named
+    /// on purpose may be elsewhere than in memory.
+    must_be_in_memory: bool,
+}
+
+impl Candidate {
+    fn open(&self, owner: u32) -> Result<PrivateFolder, String> {
+        if !self.path.is_absolute() {
+            return Err("is not an absolute path".to_owned());
+        }
+        let folder = match PrivateFolder::open(&self.path, owner) {
+            Err(_) if !self.path.exists() => {
+                PrivateFolder::make(&self.path, owner)?;
+                PrivateFolder::open(&self.path, owner)?
+            }
+            opened => opened?,
+        };
+        if self.must_be_in_memory && !folder.is_in_memory() {
+            return Err("is not in memory (tmpfs)".to_owned());
+        }
+        Ok(folder)
+    }
+}
+
+/// The places of R22, best first. Reading who the caller is in the parent namespace is put off
+/// until the places before have failed.
+fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
+    let named = |path: &Path| Candidate { path: path.to_owned(), must_be_in_memory: false };
+    let in_memory = |path: PathBuf| Candidate { path, must_be_in_memory: true };
+    let chosen = world.environment.path("QUAYFED_CACHE_DIR").map(named);
+    let runtime =
+        world.environment.path("XDG_RUNTIME_DIR").map(|path| in_memory(path.join("quayfed")));
+    let by_user = std::iter::once(()).flat_map(move |()| {
+        let namespace = world.caller.namespace();
+        let uid = namespace.uid_in_parent;
+        let is_root_of_the_host = namespace.is_initial && world.caller.uid() == 0;
+        let mut places = vec![world.places.run.join(format!("user/{uid}/quayfed"))];
+        if is_root_of_the_host {
+            let _ = rustix::fs::mkdir(
+                world.places.run.join("quayfed"),
+                rustix::fs::Mode::from_raw_mode(0o755),
+            );
+            places.push(world.places.run.join("quayfed/root"));
+        }
+        places.push(world.places.shared_memory.join(format!("quayfed-{uid}")));
+        places.into_iter().map(in_memory)
+    });
+    chosen.into_iter().chain(runtime).chain(by_user)
+}
+
+static CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
+
+/// A checksum against accidents: whoever could forge one may write the file anyway. Not a digest
+/// of the processor's own: finding out whether it has one costs more than the sum.
+fn checksum(bytes: &[u8]) -> u64 {
+    CRC.checksum(bytes)
+}
+
+/// A content with its checksum in front.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{:016x}\n", checksum(content)).into_bytes();
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// The content behind a checksum that holds.
+fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+    let (seal, content) = bytes.split_at_checked(17)?;
+    let sum = u64::from_str_radix(std::str::from_utf8(&seal[..16]).ok()?, 16).ok()?;
+    (seal[16] == b'\n' && sum == checksum(content)).then_some(content)
+}
+
+/// A host as the beginning of a file's name: at most 100 bytes of `a-z`, `0-9`, `.`, `-`, and `_`
+/// before the hexadecimal code of any other byte.
+fn escaped(host: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut name = String::with_capacity(host.len() + 8);
+    for byte in host.bytes() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            name.push('_');
+            name.push_str(&hex(&[byte]));
+        }
+    }
+    name.truncate(LONGEST);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r23_a_damaged_content_is_no_content() {
+        let whole = sealed(b"content");
+        assert_eq!(unsealed(&whole), Some(&b"content"[..]));
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 0x01;
+            assert_ne!(unsealed(&damaged), Some(&b"content"[..]), "{position}");
+        }
+        for length in 0..whole.len() {
+            assert_eq!(unsealed(&whole[..length]), None);
+        }
+    }
+
+    #[test]
+    fn r10_a_host_makes_a_short_and_safe_name() {
+        assert_eq!(escaped("quay.example.com:8443"), "quay.example.com_3a8443");
+        assert_eq!(escaped("[::1]"), "_5b_3a_3a1_5d");
+        assert_eq!(escaped(&"a".repeat(253)).len(), 100);
+    }
+}

@@ -1,0 +1,307 @@
+//! One at a time: the lock of an entry, and the attempt record that its file keeps after a failure
+//! (R15, R16).
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::entry::{EntryKey, rule_inside};
+use crate::cache::{Cache, sealed, unsealed};
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::files::LockFile;
+use crate::moment::Moment;
+use crate::server::Server;
+use crate::world::World;
+
+/// The largest lock file, in bytes.
+const LARGEST: u64 = 16 * 1024;
+/// The bar after a first failure; it doubles with each further one.
+const FIRST_BAR: Duration = Duration::from_secs(30);
+/// The most that a server may ask for by Retry-After.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// How long a Spent entry obeys a record: somebody waits for that answer.
+const BAR_OF_SPENT: Duration = Duration::from_secs(10);
+
+/// What is remembered of failed refreshes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The rule that it was for.
+    pub rule: String,
+    /// A digest of everything that the failure may have depended on: the record counts only while
+    /// it is the same.
+    pub conditions: String,
+    /// When the last try failed.
+    pub failed: Moment,
+    /// For how long nobody should try again, in milliseconds.
+    pub bar_ms: u64,
+    /// How often it has failed in a row.
+    pub failures: u32,
+    /// What a person is told.
+    pub cause: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Whether it only ran out of an Aging token's short time: that says nothing of a longer try.
+    pub ran_out_of_aging_time: bool,
+}
+
+/// Whom a record has to bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// There is a token, and this is only an early try.
+    Aging,
+    /// There is a token, but not for long.
+    Short,
+    /// There is no token.
+    Spent,
+}
+
+impl Attempt {
+    /// The record of a failure at `failed`, after `earlier` ones in a row. `lifetime` is that of the
+    /// token that there is, an hour without one; `random` is a number from 0.5 to 1.5.
+    #[allow(clippy::too_many_arguments, reason = "each is one fact of a failure")]
+    pub fn after(
+        earlier: u32,
+        rule: &Server,
+        conditions: String,
+        failure: &Failure,
+        failed: Moment,
+        lifetime: Duration,
+        retry_after: Option<Duration>,
+        random: f64,
+    ) -> Self {
+        let doubled = FIRST_BAR.saturating_mul(2u32.saturating_pow(earlier.min(20)));
+        let bar = match retry_after {
+            Some(wanted) => wanted.min(LONGEST_RETRY_AFTER),
+            None => doubled.mul_f64(random).min(lifetime / 8),
+        };
+        Self {
+            rule: rule.to_string(),
+            conditions,
+            failed,
+            bar_ms: u64::try_from(bar.as_millis()).unwrap_or(u64::MAX),
+            failures: earlier.saturating_add(1),
+            cause: failure.cause().to_owned(),
+            hint: failure.hint().to_owned(),
+            ran_out_of_aging_time: false,
+        }
+    }
+
+    /// How much longer it bars somebody with this patience; nothing once it does not. A clock that
+    /// went back, as at a boot, ends it.
+    pub fn bars_for(&self, patience: Patience, now: Moment) -> Option<Duration> {
+        if self.ran_out_of_aging_time && patience != Patience::Aging {
+            return None;
+        }
+        let bar = match patience {
+            Patience::Aging | Patience::Short => Duration::from_millis(self.bar_ms),
+            Patience::Spent => Duration::from_millis(self.bar_ms).min(BAR_OF_SPENT),
+        };
+        bar.checked_sub(self.failed.elapsed(now)?).filter(|left| !left.is_zero())
+    }
+
+    /// The failure in words.
+    pub fn failure(&self) -> Failure {
+        Failure::new(&self.cause, &self.hint)
+    }
+}
+
+/// What stands in a lock file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockState {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Somebody is at work until this reading of the boot clock, in milliseconds.
+    HeldUntil(u64),
+    /// The last try failed.
+    Failed(Attempt),
+}
+
+impl LockState {
+    fn of(bytes: &[u8]) -> Self {
+        unsealed(bytes).and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Empty => Vec::new(),
+            other => sealed(&serde_json::to_vec(other).unwrap_or_default()),
+        }
+    }
+}
+
+/// The lock of an entry, held. While it is, its file says until when; before it is let go, the file
+/// is cleared or tells of a failure. A deadline left behind would send a waiter off alone.
+#[derive(Debug)]
+pub struct Turn {
+    lock: LockFile,
+    is_settled: Cell<bool>,
+    /// What stood in the file when the lock was taken.
+    pub before: LockState,
+}
+
+impl Turn {
+    /// Ends the turn with a success: nothing is remembered.
+    pub fn succeeded(self) {
+        self.settle(&LockState::Empty);
+    }
+
+    /// Ends the turn with a failure that is remembered.
+    pub fn failed(self, attempt: Attempt) {
+        self.settle(&LockState::Failed(attempt));
+    }
+
+    /// Ends the turn as it began: what was remembered stays remembered.
+    pub fn abandoned(self) {
+        let before = self.before.clone();
+        self.settle(match &before {
+            LockState::HeldUntil(_) => &LockState::Empty,
+            other => other,
+        });
+    }
+
+    fn settle(&self, state: &LockState) {
+        self.is_settled.set(true);
+        // Where it cannot be written, it cannot have been written before either.
+        let _ = self.lock.write(&state.bytes());
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_settled.get() {
+            self.settle(&LockState::Empty);
+        }
+    }
+}
+
+/// What came of asking for the lock.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Ours(Turn),
+    /// Somebody else has it.
+    Theirs,
+    /// Locks do not work here, or there is no room to write into one.
+    Useless(io::Error),
+}
+
+impl Cache<'_> {
+    /// What stands in the lock file of a key, read without the lock.
+    pub fn lock_state(&self, key: &EntryKey) -> LockState {
+        self.folder
+            .read(&key.lock_name(), LARGEST)
+            .map_or(LockState::Empty, |bytes| LockState::of(&bytes))
+    }
+
+    /// Takes the lock of a key if nobody has it, and writes into it that it is held until
+    /// `deadline`.
+    pub fn take_turn(&self, key: &EntryKey, deadline: Deadline) -> Taken {
+        let name = key.lock_name();
+        // A file that lost its name while it was being locked keeps nobody out: open the new one.
+        for _ in 0..8 {
+            let lock = match self.folder.lock_file(&name) {
+                Ok(lock) => lock,
+                Err(error) => return Taken::Useless(error),
+            };
+            match lock.try_lock() {
+                Ok(false) => return Taken::Theirs,
+                Err(error) => return Taken::Useless(error),
+                Ok(true) if !lock.has_its_name() => {}
+                Ok(true) => return hold(lock, deadline),
+            }
+        }
+        Taken::Useless(io::Error::other("the lock file is removed again and again"))
+    }
+
+    /// Clears what a lock file remembers of a rule that `is_meant` says, unless somebody holds it.
+    pub(super) fn clear_attempt(&self, name: &str, is_meant: impl Fn(&Server) -> bool) {
+        let Some(bytes) = self.folder.read(name, LARGEST) else { return };
+        let LockState::Failed(attempt) = LockState::of(&bytes) else { return };
+        let rule = serde_json::to_vec(&attempt).ok().and_then(|json| rule_inside(&json));
+        let Ok(lock) = self.folder.lock_file(name) else { return };
+        if rule.is_some_and(|rule| is_meant(&rule)) && lock.try_lock().is_ok_and(|taken| taken) {
+            let _ = lock.write(&[]);
+        }
+    }
+}
+
+fn hold(lock: LockFile, deadline: Deadline) -> Taken {
+    let before = lock.read(LARGEST).map_or(LockState::Empty, |bytes| LockState::of(&bytes));
+    let until = u64::try_from(deadline.boot().as_millis()).unwrap_or(u64::MAX);
+    match lock.write(&LockState::HeldUntil(until).bytes()) {
+        Ok(()) => Taken::Ours(Turn { lock, is_settled: Cell::new(false), before }),
+        Err(error) => Taken::Useless(error),
+    }
+}
+
+/// A random number from 0.5 to 1.5: hosts that failed together must not try again together.
+pub fn jitter(world: &World) -> f64 {
+    world.random_between(0.5, 1.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn moment(second: u64) -> Moment {
+        Moment::new(seconds(1_000_000 + second), seconds(1000 + second))
+    }
+
+    fn attempt(earlier: u32, retry_after: Option<Duration>) -> Attempt {
+        let failure = Failure::new("it failed", "mend it");
+        let server = Server::parse("h").expect("a server");
+        let hour = seconds(3600);
+        Attempt::after(earlier, &server, "c".into(), &failure, moment(0), hour, retry_after, 1.0)
+    }
+
+    #[test]
+    fn r15_the_bar_doubles_up_to_an_eighth_of_the_life_and_retry_after_wins() {
+        let bars = |earlier, retry_after| attempt(earlier, retry_after).bar_ms / 1000;
+        assert_eq!(
+            [0, 1, 2, 3, 4, 30].map(|earlier| bars(earlier, None)),
+            [30, 60, 120, 240, 450, 450]
+        );
+        assert_eq!(bars(0, Some(seconds(1))), 1);
+        assert_eq!(bars(0, Some(seconds(1800))), 1800);
+        assert_eq!(bars(0, Some(seconds(86_400))), 3600);
+    }
+
+    #[test]
+    fn r15_a_spent_entry_obeys_for_ten_seconds_only() {
+        for attempt in [attempt(4, None), attempt(0, Some(seconds(3600)))] {
+            assert_eq!(attempt.bars_for(Patience::Spent, moment(9)), Some(seconds(1)));
+            assert_eq!(attempt.bars_for(Patience::Spent, moment(10)), None);
+            assert!(attempt.bars_for(Patience::Short, moment(400)).is_some());
+        }
+    }
+
+    #[test]
+    fn r15_a_time_out_of_aging_binds_aging_alone() {
+        let attempt = Attempt { ran_out_of_aging_time: true, ..attempt(0, None) };
+        assert!(attempt.bars_for(Patience::Aging, moment(1)).is_some());
+        assert_eq!(attempt.bars_for(Patience::Short, moment(1)), None);
+        assert_eq!(attempt.bars_for(Patience::Spent, moment(1)), None);
+    }
+
+    #[test]
+    fn r15_a_clock_that_went_back_ends_the_bar() {
+        let early = Moment::new(seconds(1_000_000), seconds(3));
+        assert_eq!(attempt(0, None).bars_for(Patience::Aging, early), None);
+    }
+
+    #[test]
+    fn r23_half_a_lock_state_is_an_empty_one() {
+        let bytes = LockState::Failed(attempt(0, None)).bytes();
+        assert_eq!(LockState::of(&bytes), LockState::Failed(attempt(0, None)));
+        assert_eq!(LockState::of(&bytes[..bytes.len() - 1]), LockState::Empty);
+    }
+}

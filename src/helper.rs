@@ -1,0 +1,210 @@
+//! The story of the protocol: what `get`, `store`, `erase` and `list` answer.
+
+use crate::cache::Cache;
+use crate::cache::plan::{Lookup, Plan};
+use crate::config::search_path::SearchPath;
+use crate::config::settings::{OnError, Rule, Settings};
+use crate::config::{self, Configuration};
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::http::Transport;
+use crate::protocol::{Answer, NO_SERVER, Stored};
+use crate::robot_token;
+use crate::server::Server;
+use crate::world::World;
+
+/// Answers `get`: the robot token for the server that `asked` names. `began` is the reading of the
+/// boot clock at the start: waiting for standard input counts towards the deadline.
+pub fn get<'t>(
+    world: &World,
+    transport: impl FnOnce() -> Box<dyn Transport + 't>,
+    asked: &str,
+    began: std::time::Duration,
+) -> Answer {
+    let asked = asked.trim();
+    if asked.is_empty() {
+        return Answer::Refused(NO_SERVER.to_owned());
+    }
+    let server = match Server::parse(asked) {
+        Ok(server) => server,
+        Err(fault) => {
+            world.debug(format_args!("what was asked for is no server: it {}", fault.0));
+            return Answer::not_found();
+        }
+    };
+    match find(world, &server) {
+        Found::Token { robot, token } => {
+            Answer::Credentials { server: asked.to_owned(), username: robot, secret: token }
+        }
+        Found::NotOurs => {
+            world.debug(format_args!("`{server}` is under no rule"));
+            Answer::not_found()
+        }
+        Found::Mistake(failure) => Answer::Failed(failure),
+        Found::Rule(rule, cache) => {
+            let deadline = Deadline::after(began, rule.deadline);
+            let transport = transport();
+            match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline) {
+                Ok(token) => Answer::Credentials {
+                    server: asked.to_owned(),
+                    username: rule.robot.to_string(),
+                    secret: token,
+                },
+                Err(failure) if rule.on_error == OnError::Anonymous => Answer::Anonymous(failure),
+                Err(failure) => Answer::Failed(failure),
+            }
+        }
+    }
+}
+
+/// Answers `store`. Nothing is ever stored: `docker login` calls it after `get`, and a yes to
+/// another user's name would be a lie.
+pub fn store(world: &World, input: &str) -> Answer {
+    let stored: Stored = match serde_json::from_str(input) {
+        Ok(stored) => stored,
+        Err(_) => return Answer::Refused("what is to be stored is no JSON object".to_owned()),
+    };
+    if stored.server_url.trim().is_empty() {
+        return Answer::Refused(NO_SERVER.to_owned());
+    }
+    if stored.username.is_empty() {
+        return Answer::Refused("no credentials username".to_owned());
+    }
+    let settings = match settings(world) {
+        Ok(settings) => settings,
+        Err(failure) => return Answer::Failed(failure),
+    };
+    let server = Server::parse(&stored.server_url).ok();
+    match server.as_ref().and_then(|server| Some((server, settings.rule_for(server)?))) {
+        None => Answer::Failed(Failure::new(
+            "quayfed keeps no credentials: this server is under none of its rules",
+            "name quayfed under `credHelpers` for its own registries only, not as `credsStore`",
+        )),
+        Some((_, Err(failure))) => Answer::Failed(failure.clone()),
+        Some((_, Ok(rule))) if rule.robot.as_str() == stored.username => Answer::Done,
+        Some((server, Ok(rule))) => Answer::Failed(Failure::new(
+            format!("quayfed manages `{}` as `{}`", server.host(), rule.robot),
+            format!(
+                "to log in as `{}`, remove `{}` from `credHelpers` first",
+                stored.username,
+                server.host()
+            ),
+        )),
+    }
+}
+
+/// Answers `erase`, which never fails: removes what is cached for the server's rule and for the
+/// rules beneath it.
+pub fn erase(world: &World, asked: &str) -> Answer {
+    let (Ok(server), Some(cache)) = (Server::parse(asked), Cache::open(world)) else {
+        return Answer::Done;
+    };
+    let over = settings(world).ok().and_then(|settings| {
+        let rules = settings.rules.into_keys();
+        rules.filter(|rule| rule.covers(&server)).max_by_key(|rule| rule.path().len())
+    });
+    cache.erase(server.host(), |rule| {
+        server.covers(rule)
+            || over.as_ref().map_or_else(|| rule.covers(&server), |over| over == rule)
+    });
+    Answer::Done
+}
+
+/// Answers `list`, which never fails: the hosts with their robots. A rule for a path is nothing
+/// that a client could log out of.
+pub fn list(world: &World) -> Answer {
+    let rules = settings(world).unwrap_or_default().rules.into_iter();
+    Answer::List(
+        rules
+            .filter(|(server, _)| server.path().is_empty())
+            .filter_map(|(server, rule)| Some((server.to_string(), rule.ok()?.robot.to_string())))
+            .collect(),
+    )
+}
+
+/// What the configuration has for a server.
+enum Found<'a> {
+    /// A Fresh token in the cache.
+    Token { robot: String, token: crate::secret::Secret<String> },
+    /// A rule, under which a token is to be got.
+    Rule(Box<Rule>, Option<Cache<'a>>),
+    /// No rule.
+    NotOurs,
+    /// A mistake.
+    Mistake(Failure),
+}
+
+fn find<'a>(world: &'a World, server: &Server) -> Found<'a> {
+    match find_or_fail(world, server) {
+        Ok(found) => found,
+        Err(failure) => Found::Mistake(failure),
+    }
+}
+
+fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Failure> {
+    let search_path = SearchPath::of(world)?;
+    let from_variables = config::rule_from_variables(world)?;
+    let cache = Cache::open(world);
+    let plan = cache.as_ref().and_then(|cache| cache.plan(server.host(), &search_path));
+    if let (Some(cache), Some(plan)) = (&cache, &plan) {
+        world.debug("the configuration is as it was when the plan was made");
+        match planned(plan, from_variables.as_ref(), server) {
+            Planned::NotOurs => return Ok(Found::NotOurs),
+            Planned::Broken => {}
+            Planned::Lookup(rule, lookup) => {
+                if let Some(token) = robot_token::cached(world, cache, rule, &lookup) {
+                    return Ok(Found::Token { robot: lookup.robot().to_owned(), token });
+                }
+            }
+        }
+    }
+    let read = world.clock.wall();
+    let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
+    for notice in notices {
+        world.warn(notice);
+    }
+    if let (Some(cache), None) = (&cache, plan) {
+        let plan = Plan::of(server.host(), fingerprint, &settings);
+        cache.keep_plan(&plan, &search_path, read);
+    }
+    settings.rules.extend(from_variables);
+    Ok(match settings.rule_for(server) {
+        None => Found::NotOurs,
+        Some(Err(failure)) => Found::Mistake(failure.clone()),
+        Some(Ok(rule)) => Found::Rule(Box::new(rule.clone()), cache),
+    })
+}
+
+/// What a plan and the variables have for a server.
+enum Planned {
+    Lookup(Server, Lookup),
+    Broken,
+    NotOurs,
+}
+
+fn planned(
+    plan: &Plan,
+    from_variables: Option<&(Server, Result<Rule, Failure>)>,
+    server: &Server,
+) -> Planned {
+    let variables = from_variables.filter(|(of, _)| of.covers(server));
+    let files = plan.rule_for(server);
+    match (variables, files) {
+        (None, None) => Planned::NotOurs,
+        (Some((of, rule)), files)
+            if files.as_ref().is_none_or(|(other, _)| other.path().len() <= of.path().len()) =>
+        {
+            rule.as_ref()
+                .map_or(Planned::Broken, |rule| Planned::Lookup(of.clone(), Lookup::of(rule)))
+        }
+        (_, Some((_, None))) | (Some(_), None) => Planned::Broken,
+        (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup.clone()),
+    }
+}
+
+/// Every rule there is, that of the variables laid over those of the files.
+fn settings(world: &World) -> Result<Settings, Failure> {
+    let mut settings = config::load(world)?.settings;
+    settings.rules.extend(config::rule_from_variables(world)?);
+    Ok(settings)
+}

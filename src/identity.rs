@@ -1,0 +1,187 @@
+//! Sources of OIDC tokens. Where the next source goes: one file in `identity/`, one variant of
+//! [`SourceSpec`] with its settings, and the one arm in [`fetch`] that the compiler then asks for
+//! (with one in [`at_hand`], where its tokens are told apart by something new).
+
+mod client_credentials;
+mod discovery;
+mod refusal;
+mod token_endpoint;
+mod token_file;
+mod token_variable;
+
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::config::settings::{Bearer, Identity, JsonField, SecretPlace, SourceSpec};
+use crate::deadline::Deadline;
+use crate::digest::hex;
+use crate::failure::{Failure, StepFailure};
+use crate::http::Transport;
+use crate::jwt::{self, NotAJwt, UnverifiedToken};
+use crate::ownership::Readers;
+use crate::secret::Secret;
+use crate::world::World;
+
+/// An OIDC token that can be one: a JWT of three segments with readable header and claims and
+/// without white space inside (rules R11 and R19). Nobody has verified its signature.
+#[derive(Clone, Debug)]
+pub struct IdToken {
+    raw: Secret<String>,
+    unverified: UnverifiedToken,
+}
+
+impl IdToken {
+    /// Takes a token as its source gave it, without white space around it.
+    pub fn parse(raw: Secret<String>) -> Result<Self, NotAJwt> {
+        let unverified = jwt::peek(raw.expose())?;
+        Ok(Self { raw, unverified })
+    }
+
+    /// The token itself.
+    pub const fn raw(&self) -> &Secret<String> {
+        &self.raw
+    }
+
+    /// What it says of itself.
+    pub const fn unverified(&self) -> &UnverifiedToken {
+        &self.unverified
+    }
+}
+
+/// What an issuer's discovery document said, for the cache entry to keep for 24 hours. It counts
+/// for this issuer alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// The issuer that was asked, as it is configured.
+    pub issuer: String,
+    /// Its token endpoint.
+    pub token_endpoint: Url,
+}
+
+/// What a source has at hand without asking the network (rules R10 and R11).
+#[derive(Clone, Debug, Default)]
+pub struct AtHand {
+    /// What tells this bearer apart from others with the same settings; not a secret.
+    pub key: Option<String>,
+    /// The token, where the source holds one.
+    pub token: Option<IdToken>,
+}
+
+/// An OIDC token with what was learnt on the way to it.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The token.
+    pub token: IdToken,
+    /// What discovery said, now or earlier, where the source has it.
+    pub discovered: Option<Discovered>,
+}
+
+/// Looks at what the source holds on this host. A secret or token that is missing, or a token that
+/// is none, is a failure here, before anything is sent; an expired token is not.
+pub fn at_hand(world: &World, bearer: &Bearer) -> Result<AtHand, Failure> {
+    let secret_key = |place: &SecretPlace| {
+        // Whether its file may be readable is judged where the secret is sent.
+        let secret = client_credentials::read_secret(world, place, Readers::Anybody)?;
+        Ok(AtHand { key: Some(key_of_secret(&secret)), token: None })
+    };
+    match bearer {
+        Bearer::Settings => Ok(AtHand::default()),
+        Bearer::SecretVariable(name) => secret_key(&SecretPlace::Variable(name.clone())),
+        Bearer::Credential(name) => secret_key(&SecretPlace::Credential(name.clone())),
+        Bearer::TokenFile(settings) => token_file::read(world, settings).map(AtHand::of_token),
+        Bearer::TokenVariable(settings) => {
+            token_variable::read(world, settings).map(AtHand::of_token)
+        }
+    }
+}
+
+/// Gets an OIDC token from the identity's source by `deadline`. `discovered` is what an earlier
+/// fetch learnt, if it is not too old; `at_hand` is what [`at_hand`] said in this run. After a
+/// failure the caller forgets what was discovered: the endpoint may have moved.
+pub fn fetch(
+    world: &World,
+    transport: &dyn Transport,
+    identity: &Identity,
+    discovered: Option<Discovered>,
+    at_hand: AtHand,
+    deadline: Deadline,
+) -> Result<Fetched, StepFailure> {
+    let held = |read: Result<IdToken, Failure>| {
+        read.map(|token| Fetched { token, discovered: None }).map_err(StepFailure::local)
+    };
+    match &identity.source {
+        SourceSpec::ClientCredentials(settings) => {
+            client_credentials::fetch(world, transport, identity, settings, discovered, deadline)
+        }
+        SourceSpec::File(settings) => {
+            held(at_hand.token.map_or_else(|| token_file::read(world, settings), Ok))
+        }
+        SourceSpec::Env(settings) => {
+            held(at_hand.token.map_or_else(|| token_variable::read(world, settings), Ok))
+        }
+    }
+}
+
+impl AtHand {
+    fn of_token(token: IdToken) -> Self {
+        Self { key: Some(key_of_token(token.unverified())), token: Some(token) }
+    }
+}
+
+/// A token that `holder` (such as "the file `/x`") holds as text, or at a path in JSON.
+fn held_token(
+    world: &World,
+    holder: &str,
+    text: &str,
+    json_field: Option<&JsonField>,
+) -> Result<IdToken, Failure> {
+    let text = text.trim();
+    let token = match json_field {
+        None => Secret::new(text.to_owned()),
+        Some(field) => {
+            let fault = |what: &str, hint: &str| {
+                let cause = format!("{holder} {what}, so `json_field` `{}` finds nothing", field.0);
+                Failure::new(cause, hint)
+            };
+            let document: serde_json::Value = serde_json::from_str(text).map_err(|_| {
+                fault("is not JSON", "leave `json_field` out where the whole text is the token")
+            })?;
+            let found = field.find(&document).ok_or_else(|| {
+                fault("has no text there", "it is a path such as `access_token` or `svids.0.svid`")
+            })?;
+            Secret::new(found.trim().to_owned())
+        }
+    };
+    world.redactor.remember(&token);
+    IdToken::parse(token).map_err(|fault| {
+        let hint = if json_field.is_none() && text.starts_with('{') {
+            "it looks like JSON: say by `json_field` where in it the token is"
+        } else {
+            "Quay takes OIDC tokens alone: a JWT, as an issuer signs it"
+        };
+        Failure::new(format!("the token in {holder} {fault}"), hint)
+    })
+}
+
+/// The bearer of a token: its issuer, subject and audiences as a set, in JSON, so that no value
+/// can be taken for two.
+fn key_of_token(token: &UnverifiedToken) -> String {
+    let claims = &token.claims;
+    let mut audiences = claims.audiences.clone();
+    audiences.sort();
+    audiences.dedup();
+    serde_json::json!([claims.iss, claims.sub, audiences]).to_string()
+}
+
+/// The bearer of a secret: HMAC-SHA256 with the secret as key over a fixed label, in hex. It tells
+/// secrets apart without saying what they are; one that can be guessed can be guessed from it, and
+/// so the cache that holds it is the caller's alone.
+fn key_of_secret(secret: &Secret<String>) -> String {
+    const LABEL: &[u8] = b"quayfed: which secret a cached token was obtained with";
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+    hex(hmac::sign(&key, LABEL).as_ref())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The OAuth 2.0 client credentials grant (RFC 6749 section 4.4), the client with a secret.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use super::discovery::discover;
+use super::token_endpoint::{Grant, request_token};
+use super::{Discovered, Fetched};
+use crate::config::settings::{ClientAuth, ClientCredentials, Endpoint, Identity, SecretPlace};
+use crate::deadline::Deadline;
+use crate::failure::{Failure, StepFailure};
+use crate::http::Transport;
+use crate::ownership::{Readers, read_secret_file};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// Gets an access token from the provider, by `deadline`; discovery included, unless the endpoint
+/// is given or was discovered before.
+pub(super) fn fetch(
+    world: &World,
+    transport: &dyn Transport,
+    identity: &Identity,
+    settings: &ClientCredentials,
+    discovered: Option<Discovered>,
+    deadline: Deadline,
+) -> Result<Fetched, StepFailure> {
+    let readers = if settings.allow_readable_secret { Readers::Anybody } else { Readers::NoOthers };
+    let secret =
+        read_secret(world, &settings.client_secret, readers).map_err(StepFailure::local)?;
+    let (endpoint, discovered) = match &settings.endpoint {
+        Endpoint::Given { token_endpoint, .. } => (token_endpoint.clone(), None),
+        Endpoint::Discovered { issuer } => {
+            let known = match discovered.filter(|known| known.issuer == *issuer) {
+                Some(known) => known,
+                None => discover(world, transport, identity, issuer, deadline)?,
+            };
+            (known.token_endpoint.clone(), Some(known))
+        }
+    };
+    let grant = Grant {
+        identity,
+        endpoint: &endpoint,
+        client_id: &settings.client_id,
+        client_auth: settings.client_auth,
+        scopes: &settings.scopes,
+        form: form(world, settings, &secret),
+        authorization: authorization(world, settings, &secret),
+    };
+    let token = request_token(world, transport, grant, deadline)?;
+    Ok(Fetched { token, discovered })
+}
+
+/// Reads the client's secret. From then on it is removed from whatever is shown.
+pub(super) fn read_secret(
+    world: &World,
+    place: &SecretPlace,
+    readers: Readers,
+) -> Result<Secret<String>, Failure> {
+    match place {
+        SecretPlace::File(path) => read_secret_file(world, path, readers),
+        SecretPlace::Variable(name) => {
+            let fault = |what: &str| {
+                Failure::new(
+                    format!("the variable `{name}`, which should hold the client secret, {what}"),
+                    "set it where podman or docker runs (sudo drops variables), or name another \
+                     one in `client_secret_env`",
+                )
+            };
+            match world.environment.secret(name) {
+                Ok(Some(secret)) => {
+                    world.redactor.remember(&secret);
+                    Ok(secret)
+                }
+                Ok(None) => Err(fault("is not set")),
+                Err(_) => Err(fault("is not text")),
+            }
+        }
+        SecretPlace::Credential(name) => match world.environment.path("CREDENTIALS_DIRECTORY") {
+            Some(folder) => read_secret_file(world, &folder.join(name), readers),
+            None => Err(Failure::new(
+                format!("there is no systemd credential `{name}`: no $CREDENTIALS_DIRECTORY"),
+                format!("run this in a unit that has `LoadCredential={name}:FILE`"),
+            )),
+        },
+    }
+}
+
+/// The form of the request, with the client in it where it is not in the header.
+fn form(world: &World, settings: &ClientCredentials, secret: &Secret<String>) -> Secret<String> {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if settings.client_auth == ClientAuth::ClientSecretPost {
+        form.append_pair("client_id", &settings.client_id);
+        form.append_pair("client_secret", secret.expose());
+        world.redactor.remember(&form_encoded(secret.expose()));
+    }
+    if !settings.scopes.is_empty() {
+        form.append_pair("scope", &settings.scopes.join(" "));
+    }
+    if let Some(audience) = &settings.audience {
+        form.append_pair("audience", audience);
+    }
+    Secret::new(form.finish())
+}
+
+/// The Authorization header: identifier and secret are form-encoded first, which is easy to
+/// forget (RFC 6749 section 2.3.1).
+fn authorization(
+    world: &World,
+    settings: &ClientCredentials,
+    secret: &Secret<String>,
+) -> Option<Secret<String>> {
+    if settings.client_auth != ClientAuth::ClientSecretBasic {
+        return None;
+    }
+    let id = form_encoded(&settings.client_id);
+    let credentials =
+        Secret::new(format!("{}:{}", id.expose(), form_encoded(secret.expose()).expose()));
+    let encoded = Secret::new(STANDARD.encode(credentials.expose()));
+    world.redactor.remember(&encoded);
+    Some(Secret::new(format!("Basic {}", encoded.expose())))
+}
+
+fn form_encoded(text: &str) -> Secret<String> {
+    Secret::new(byte_serialize(text.as_bytes()).collect())
+}

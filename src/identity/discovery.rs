@@ -1,0 +1,132 @@
+//! Where an issuer's token endpoint is: what its discovery document says, or why it says nothing.
+
+use url::Url;
+
+use super::Discovered;
+use crate::config::settings::Identity;
+use crate::deadline::Deadline;
+use crate::failure::{Failure, StepFailure};
+use crate::http::discovery::{DiscoveryFault, document_url, read_document};
+use crate::http::{Response, Transport, is_loopback, retry_after};
+use crate::world::World;
+
+/// Asks the issuer for its token endpoint, by `deadline`.
+pub(super) fn discover(
+    world: &World,
+    transport: &dyn Transport,
+    identity: &Identity,
+    issuer: &str,
+    deadline: Deadline,
+) -> Result<Discovered, StepFailure> {
+    let asked = Asked { world, identity, issuer };
+    let document = read_document(world, transport, issuer, &identity.connection, deadline)
+        .map_err(|fault| asked.explain(&fault))?;
+    let named = document.token_endpoint.as_deref().unwrap_or_default();
+    let is_allowed = |url: &Url| match url.scheme() {
+        "https" => true,
+        "http" => identity.connection.allow_http_loopback && is_loopback(url),
+        _ => false,
+    };
+    match Url::parse(named).ok().filter(is_allowed) {
+        Some(token_endpoint) => Ok(Discovered { issuer: issuer.to_owned(), token_endpoint }),
+        None => Err(StepFailure::network(asked.without_endpoint(named))),
+    }
+}
+
+struct Asked<'a> {
+    world: &'a World,
+    identity: &'a Identity,
+    issuer: &'a str,
+}
+
+impl Asked<'_> {
+    fn explain(&self, fault: &DiscoveryFault) -> StepFailure {
+        let (issuer, place) = (self.issuer, &self.identity.place);
+        let correct = format!(
+            "correct `issuer` in {place} (Keycloak: https://HOST/realms/REALM, case counts), or \
+             set `token_endpoint`"
+        );
+        let (cause, hint) = match fault {
+            DiscoveryFault::NotAUrl => {
+                let cause = format!("the issuer `{issuer}` is no URL");
+                return StepFailure::local(Failure::new(cause, correct));
+            }
+            DiscoveryFault::NoReply(error) => {
+                return error.step_failure(&format!("the issuer `{issuer}`"));
+            }
+            DiscoveryFault::Refused(reply) => return self.of_status(reply, correct),
+            DiscoveryFault::NotJson => {
+                (format!("`{}` is no discovery document (not JSON)", self.document()), correct)
+            }
+            DiscoveryFault::OtherIssuer(None) => {
+                (format!("`{}` is no discovery document (no `issuer`)", self.document()), correct)
+            }
+            DiscoveryFault::OtherIssuer(Some(other)) => {
+                let other = self.world.redactor.clean(other);
+                (
+                    format!("the discovery document of `{issuer}` names the issuer `{other}`"),
+                    format!(
+                        "if that is the provider that is meant, set `issuer = \"{other}\"` in \
+                         {place}: compared byte for byte, a slash at the end counts"
+                    ),
+                )
+            }
+        };
+        StepFailure::network(Failure::new(cause, hint))
+    }
+
+    fn of_status(&self, reply: &Response, correct: String) -> StepFailure {
+        let (document, status) = (self.document(), reply.status);
+        let (cause, hint) = match status {
+            300..=399 => {
+                let host = reply.redirects_to().unwrap_or_default();
+                let host = self.world.redactor.clean(&host);
+                (
+                    format!(
+                        "`{document}` answered {status}, a redirect to `{host}`, which is not \
+                         followed"
+                    ),
+                    correct,
+                )
+            }
+            404 => {
+                let json = reply.json();
+                let said = json.as_ref().and_then(|json| json.get("error")?.as_str());
+                let said = said.map(|said| format!(": {}", self.world.redactor.clean(said)));
+                let said = said.unwrap_or_default();
+                (format!("there is no discovery document at `{document}` (404{said})"), correct)
+            }
+            429 | 500..=599 => (
+                format!("the issuer `{}` cannot be used now ({status})", self.issuer),
+                "the provider is down, starting or busy: try again later".to_owned(),
+            ),
+            _ => (
+                format!("`{document}` answered {status} instead of 200"),
+                "see what stands before the provider, such as a gateway or a login page".to_owned(),
+            ),
+        };
+        let retry_after = retry_after(reply, self.world.clock.wall());
+        StepFailure { retry_after, ..StepFailure::network(Failure::new(cause, hint)) }
+    }
+
+    fn without_endpoint(&self, named: &str) -> Failure {
+        let (document, place) = (self.document(), &self.identity.place);
+        if named.is_empty() {
+            return Failure::new(
+                format!("the discovery document `{document}` names no token endpoint"),
+                format!("set `token_endpoint` in {place}"),
+            );
+        }
+        Failure::new(
+            format!(
+                "the discovery document `{document}` names a token endpoint that is not https: `{}`",
+                self.world.redactor.clean(named)
+            ),
+            "let the provider publish https URLs (Keycloak: `hostname`, `proxy-headers`)",
+        )
+    }
+
+    fn document(&self) -> String {
+        document_url(self.issuer).map_or_else(|| self.issuer.to_owned(), String::from)
+    }
+}

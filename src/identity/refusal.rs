@@ -1,0 +1,244 @@
+//! Why a token endpoint gives no token (RFC 6749 section 5.2), with what to change. The texts are
+//! those of Keycloak and the numbers those of Entra, where the standard's codes say too little.
+
+use serde_json::{Map, Value};
+
+use super::token_endpoint::Grant;
+use crate::config::settings::ClientAuth;
+use crate::failure::{Failure, StepFailure};
+use crate::http::{Response, retry_after};
+use crate::jwt::NotAJwt;
+use crate::world::World;
+
+/// Explains an answer without a token.
+pub(super) fn explain(world: &World, grant: &Grant<'_>, reply: &Response) -> StepFailure {
+    let json = reply.json();
+    let refusal = json.as_ref().and_then(|json| Refusal::of(world, json));
+    let failure = match &refusal {
+        Some(refusal) => of_refusal(world, grant, reply.status, refusal),
+        None => of_status(world, grant, reply),
+    };
+    let retry_after = retry_after(reply, world.clock.wall());
+    StepFailure { retry_after, ..StepFailure::network(failure) }
+}
+
+/// A 200 without what was asked for.
+pub(super) fn no_access_token(world: &World, grant: &Grant<'_>) -> StepFailure {
+    StepFailure::network(Failure::new(
+        format!("{} answered 200 without an `access_token`", grant.server(world)),
+        format!("see that it is the provider's: `token_endpoint` in {}", grant.identity.place),
+    ))
+}
+
+/// A token that cannot be presented to Quay, of so many segments with dots between.
+pub(super) fn no_jwt(
+    world: &World,
+    grant: &Grant<'_>,
+    fault: NotAJwt,
+    segments: usize,
+) -> StepFailure {
+    let hint = match segments {
+        1 => {
+            "ask the provider for JWT access tokens: Auth0 by `audience`, Zitadel by the service \
+             user's token type, Ory Hydra by `strategies.access_token`"
+        }
+        5 => "turn the encryption of access tokens off at the provider",
+        _ => "let the provider issue its access tokens as JWTs",
+    };
+    let cause = format!("{} gave a token that {fault}", grant.server(world));
+    StepFailure::network(Failure::new(cause, hint))
+}
+
+/// What a provider says in its JSON, made fit to be shown.
+struct Refusal {
+    error: String,
+    description: String,
+    /// Entra's numbers (`error_codes`).
+    numbers: Vec<u64>,
+}
+
+impl Refusal {
+    fn of(world: &World, json: &Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| json.get(name).and_then(Value::as_str);
+        let numbers = json.get("error_codes").and_then(Value::as_array);
+        Some(Self {
+            error: world.redactor.clean(text("error")?),
+            description: world.redactor.clean(text("error_description").unwrap_or_default()),
+            numbers: numbers.into_iter().flatten().filter_map(Value::as_u64).collect(),
+        })
+    }
+
+    /// Whether `error` is a code of the standard's form rather than a sentence.
+    fn has_code(&self) -> bool {
+        self.error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    }
+
+    fn says(&self, text: &str) -> bool {
+        self.error.contains(text) || self.description.contains(text)
+    }
+}
+
+fn of_refusal(world: &World, grant: &Grant<'_>, status: u16, refusal: &Refusal) -> Failure {
+    let endpoint = grant.server(world);
+    let mut cause = if refusal.has_code() {
+        format!("{endpoint} refused client `{}`: `{}`", grant.client_id, refusal.error)
+    } else {
+        format!("{endpoint} answered {status}: {}", refusal.error)
+    };
+    if !refusal.description.is_empty() {
+        cause = format!("{cause} ({})", refusal.description);
+    }
+    Failure::new(cause, hint_of(grant, status, refusal))
+}
+
+fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
+    let place = &grant.identity.place;
+    let known = ENTRA.iter().find(|(number, _)| refusal.numbers.contains(number));
+    if let Some((_, hint)) = known {
+        return (*hint).to_owned();
+    }
+    let known = SENTENCES.iter().find(|(sentence, _)| refusal.says(sentence));
+    if let Some((_, hint)) = known {
+        return (*hint).to_owned();
+    }
+    if refusal.says("Invalid method used") {
+        let other = match grant.client_auth {
+            ClientAuth::ClientSecretBasic => "client_secret_post",
+            ClientAuth::ClientSecretPost => "client_secret_basic",
+        };
+        return format!("set `client_auth = \"{other}\"` in {place}");
+    }
+    match refusal.error.as_str() {
+        "invalid_client" => format!(
+            "the client is unknown or disabled there, or its secret is wrong: compare `client_id` \
+             in {place} and the secret with the provider's"
+        ),
+        "unauthorized_client" => format!(
+            "the secret is wrong, or this client may not use the grant: compare the secret of \
+             {place} with the provider's, then see what the client is allowed"
+        ),
+        "invalid_scope" if grant.scopes.is_empty() => {
+            format!("the provider wants a scope: set `scopes` in {place}")
+        }
+        "invalid_scope" => format!(
+            "correct `scopes` in {place} (`{}`), or give these scopes to the client",
+            grant.scopes.join("`, `")
+        ),
+        "invalid_target" => format!("correct `audience` in {place}, or let the client ask for it"),
+        "unsupported_grant_type" => {
+            "the provider has no client credentials grant, or has it switched off".to_owned()
+        }
+        "temporarily_unavailable" | "server_error" => {
+            "the provider says that this passes: try again later".to_owned()
+        }
+        _ => match status {
+            404 => format!("correct `issuer` or `token_endpoint` in {place}"),
+            429 => "the provider is asked too often; the next try waits".to_owned(),
+            500..=599 => "the provider failed; its log has the cause".to_owned(),
+            _ => format!("see the provider's log, and the client of {place} there"),
+        },
+    }
+}
+
+/// Entra's numbers that are worth a hint. It decides by `error` alone; these only explain.
+const ENTRA: [(u64, &str); 6] = [
+    (700_016, "no such client in that tenant: compare `client_id` and the tenant in the URL"),
+    (
+        500_011,
+        "no such resource in that tenant: `scopes` must hold `APP-ID-URI/.default` of an app there",
+    ),
+    (7_000_215, "the secret is wrong: its value is needed, not its ID"),
+    (7_000_222, "the secret has expired: make a new one for the app registration"),
+    (70_011, "`scopes` must hold one `APP-ID-URI/.default`"),
+    (501_051, "assign the resource's app role to the client's service principal"),
+];
+
+/// What Keycloak writes where its codes say too little.
+const SENTENCES: [(&str, &str); 12] = [
+    (
+        "Client not enabled to retrieve service account",
+        "switch the client's service accounts on (Keycloak: client, Capability config)",
+    ),
+    (
+        "Public client not allowed",
+        "switch the client's authentication and service accounts on (Keycloak: client, Capability \
+         config)",
+    ),
+    (
+        "service account for the client does not exist",
+        "the service account's user is gone: switch service accounts off and on; its new subject \
+         belongs into the robot account's federation",
+    ),
+    ("User 'service-account-", "enable the user of the client's service account"),
+    (
+        "client_assertion_type is missing",
+        "the client is set to a signed JWT: set its authenticator to client id and secret",
+    ),
+    (
+        "Missing client_id parameter",
+        "the client is set to a certificate: set its authenticator to client id and secret",
+    ),
+    ("Realm does not exist", "correct the realm's name in the URL: upper and lower case count"),
+    (
+        "Unable to find matching target resource method",
+        "the path is not the provider's: since Keycloak 17 there is no `/auth` before `/realms`",
+    ),
+    ("Realm not enabled", "let the realm be enabled"),
+    ("HTTPS required", "use an https URL: the realm demands it"),
+    ("405 Method Not Allowed", "the URL is not a token endpoint: correct `token_endpoint`"),
+    ("413 Request Entity Too Large", "the request is too large: see `scopes` and the secret"),
+];
+
+/// An answer without JSON: a page, a line, or nothing. No page is ever shown.
+fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
+    let (status, place) = (reply.status, &grant.identity.place);
+    let endpoint = grant.server(world);
+    let (cause, hint) = match status {
+        200 => (
+            format!("{endpoint} answered 200 with something that is not JSON"),
+            format!("it is not the provider's: correct `issuer` or `token_endpoint` in {place}"),
+        ),
+        300..=399 => {
+            let host = world.redactor.clean(&reply.redirects_to().unwrap_or_default());
+            (
+                format!(
+                    "{endpoint} answered {status}, a redirect to `{host}`, which is not followed"
+                ),
+                format!("set `issuer` or `token_endpoint` in {place} to where it really is"),
+            )
+        }
+        404 => (
+            format!("{endpoint} does not exist (404)"),
+            format!("correct `issuer` or `token_endpoint` in {place}"),
+        ),
+        405 => (
+            format!("{endpoint} takes no POST (405)"),
+            format!("it is not a token endpoint: correct `token_endpoint` in {place}"),
+        ),
+        413 => (
+            format!("{endpoint} finds the request too large (413)"),
+            format!("see `scopes` and the secret of {place}"),
+        ),
+        429 => (
+            format!("{endpoint} is asked too often (429)"),
+            "the next try waits for as long as it said".to_owned(),
+        ),
+        500..=599 => {
+            let wait = retry_after(reply, world.clock.wall())
+                .map(|wait| format!(", and asks to wait {} s", wait.as_secs()));
+            (
+                format!("{endpoint} cannot be used now ({status}{})", wait.unwrap_or_default()),
+                "the provider, or what stands before it, is down or starting: try again later"
+                    .to_owned(),
+            )
+        }
+        _ => (
+            format!("{endpoint} answered {status} with something that is not the provider's"),
+            format!(
+                "a gateway or login page answers in its place: check the URL in {place} and what \
+                 stands before the provider"
+            ),
+        ),
+    };
+    Failure::new(cause, hint)
+}

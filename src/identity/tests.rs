@@ -1,0 +1,680 @@
+//! Every source with what it sends, and every refusal with the text that explains it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::settings::{
+    ClientAuth, ClientCredentials, Connection, Endpoint, TokenFile, TokenVariable,
+};
+use crate::failure::StepFailureKind;
+use crate::http::testing::{Script, fault, reply, world_with};
+use crate::http::{Response, TransportError, TransportFault};
+
+const ISSUER: &str = "https://sso.example.com/realms/quayrealm";
+const ENDPOINT: &str = "https://sso.example.com/realms/quayrealm/protocol/openid-connect/token";
+const SECRET: &str = "s3cr3t +%&";
+
+fn jwt(claims: &Value) -> String {
+    let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
+    format!("{}.{}.c2ln", encode(json!({"alg": "RS256"}).to_string()), encode(claims.to_string()))
+}
+
+fn access_token() -> String {
+    jwt(&json!({"iss": ISSUER, "sub": "s", "aud": "quay"}))
+}
+
+fn settings() -> ClientCredentials {
+    ClientCredentials {
+        endpoint: Endpoint::Given { token_endpoint: url(ENDPOINT), issuer: None },
+        client_id: "build host".to_owned(),
+        client_auth: ClientAuth::ClientSecretBasic,
+        client_secret: SecretPlace::Variable("CLIENT_SECRET".to_owned()),
+        allow_readable_secret: false,
+        audience: None,
+        scopes: Vec::new(),
+    }
+}
+
+fn discovering() -> ClientCredentials {
+    ClientCredentials { endpoint: Endpoint::Discovered { issuer: ISSUER.to_owned() }, ..settings() }
+}
+
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("a URL")
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "a script's items are results")]
+fn json_reply(status: u16, body: &Value) -> Result<Response, TransportError> {
+    Ok(reply(status, "application/json", &body.to_string()))
+}
+
+fn given() -> Result<Response, TransportError> {
+    json_reply(200, &json!({"access_token": access_token(), "expires_in": 300}))
+}
+
+fn document() -> Result<Response, TransportError> {
+    json_reply(200, &json!({"issuer": ISSUER, "token_endpoint": ENDPOINT}))
+}
+
+fn identity_of(source: SourceSpec) -> Identity {
+    Identity {
+        name: "keycloak".to_owned(),
+        source,
+        connection: Connection::default(),
+        timeout: Duration::from_secs(8),
+        place: "/etc/quayfed/config.toml:5".to_owned(),
+    }
+}
+
+fn fetch_with(
+    settings: ClientCredentials,
+    discovered: Option<Discovered>,
+    script: &Script,
+) -> Result<Fetched, StepFailure> {
+    let world = world_with(&[("CLIENT_SECRET", SECRET)]);
+    let identity = identity_of(SourceSpec::ClientCredentials(settings));
+    let deadline = Deadline::after(world.clock.boot(), identity.timeout);
+    fetch(&world, script, &identity, discovered, AtHand::default(), deadline)
+}
+
+fn shown(failure: &Failure) -> String {
+    assert!(!failure.cause().ends_with('.') && !failure.hint().ends_with('.'), "{failure:?}");
+    assert!(!failure.cause().contains(SECRET), "{failure:?}");
+    format!("{}\nhint: {}", failure.cause(), failure.hint())
+}
+
+/// What a person is told when the provider answers so.
+fn told(settings: ClientCredentials, replies: Vec<Result<Response, TransportError>>) -> String {
+    let failed = fetch_with(settings, None, &Script::of(replies)).expect_err("a failure");
+    shown(&failed.failure)
+}
+
+fn refused(status: u16, body: &Value) -> String {
+    told(settings(), vec![json_reply(status, body)])
+}
+
+mod requests {
+    use super::*;
+
+    #[test]
+    fn identifier_and_secret_are_form_encoded_before_basic() {
+        let script = Script::of([given()]);
+        let fetched = fetch_with(settings(), None, &script).expect("a token");
+        assert_eq!(fetched.token.raw().expose(), &access_token());
+        assert_eq!(fetched.discovered, None);
+        let asked = &script.asked()[0];
+        assert_eq!((asked.url.as_str(), asked.timeout), (ENDPOINT, Duration::from_secs(8)));
+        assert_eq!(asked.form.as_deref(), Some("grant_type=client_credentials"));
+        let basic = asked.authorization.as_deref().and_then(|it| it.strip_prefix("Basic "));
+        let credentials = STANDARD.decode(basic.expect("Basic")).expect("base64");
+        assert_eq!(credentials, b"build+host:s3cr3t+%2B%25%26");
+    }
+
+    #[test]
+    fn post_carries_the_client_in_the_form() {
+        let script = Script::of([given()]);
+        let settings =
+            ClientCredentials { client_auth: ClientAuth::ClientSecretPost, ..settings() };
+        fetch_with(settings, None, &script).expect("a token");
+        let asked = &script.asked()[0];
+        assert_eq!(asked.authorization, None);
+        assert_eq!(
+            asked.form.as_deref(),
+            Some(
+                "grant_type=client_credentials&client_id=build+host\
+                 &client_secret=s3cr3t+%2B%25%26"
+            )
+        );
+    }
+
+    #[test]
+    fn scopes_and_audience_are_asked_for_where_they_are_set() {
+        let script = Script::of([given()]);
+        let settings = ClientCredentials {
+            scopes: vec!["openid".to_owned(), "api://app/.default".to_owned()],
+            audience: Some("quay".to_owned()),
+            ..settings()
+        };
+        fetch_with(settings, None, &script).expect("a token");
+        assert_eq!(
+            script.asked()[0].form.as_deref(),
+            Some(
+                "grant_type=client_credentials&scope=openid+api%3A%2F%2Fapp%2F.default\
+                 &audience=quay"
+            )
+        );
+    }
+
+    #[test]
+    fn r18_what_was_discovered_makes_a_refresh_one_request() {
+        let script = Script::of([document(), given()]);
+        let known = fetch_with(discovering(), None, &script).expect("a token").discovered;
+        assert_eq!(script.asked()[0].url, format!("{ISSUER}/.well-known/openid-configuration"));
+        let script = Script::of([given()]);
+        let again = fetch_with(discovering(), known.clone(), &script).expect("a token");
+        assert_eq!((script.count(), again.discovered), (1, known));
+    }
+
+    #[test]
+    fn what_was_discovered_for_another_issuer_does_not_count() {
+        let known = Discovered {
+            issuer: "https://other.example.com".to_owned(),
+            token_endpoint: url("https://other.example.com/token"),
+        };
+        let script = Script::of([document(), given()]);
+        fetch_with(discovering(), Some(known), &script).expect("a token");
+        assert_eq!(script.asked()[1].url, ENDPOINT);
+    }
+
+    #[test]
+    fn r18_the_provider_is_asked_once_more_after_503_and_not_after_500() {
+        let failing = |status| Ok(reply(status, "text/plain", ""));
+        let script = Script::of([failing(503), given()]);
+        fetch_with(settings(), None, &script).expect("a token");
+        let script = Script::of([failing(500)]);
+        fetch_with(settings(), None, &script).expect_err("a failure");
+    }
+
+    #[test]
+    fn r15_retry_after_is_handed_on() {
+        let mut answer = reply(429, "text/plain", "");
+        answer.retry_after = Some("90".to_owned());
+        let failed = fetch_with(settings(), None, &Script::of([Ok(answer)])).expect_err("busy");
+        assert_eq!(failed.retry_after, Some(Duration::from_secs(90)));
+        assert_eq!(failed.kind, StepFailureKind::Network);
+    }
+}
+
+mod refusals {
+    use super::*;
+
+    #[test]
+    fn a_wrong_client_or_secret_is_told_apart_as_far_as_the_provider_does() {
+        const WRONG: &str = "Invalid client or Invalid client credentials";
+        let of = |status, error: &str, description: &str| {
+            refused(status, &json!({"error": error, "error_description": description}))
+        };
+        let texts = [
+            of(401, "invalid_client", WRONG),
+            of(401, "unauthorized_client", WRONG),
+            of(401, "unauthorized_client", "Client not enabled to retrieve service account"),
+            of(401, "unauthorized_client", "Public client not allowed to retrieve service account"),
+            of(401, "invalid_request", "User 'service-account-builder' disabled"),
+            of(
+                401,
+                "unauthorized_client",
+                "Invalid method used to get client secret. Client requires method \
+                 'client_secret_post' to obtain client secret from the request",
+            ),
+            of(400, "invalid_client", "Parameter client_assertion_type is missing"),
+            of(400, "invalid_client", "Missing client_id parameter"),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @r#"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Invalid client or Invalid client credentials)
+        hint: the client is unknown or disabled there, or its secret is wrong: compare `client_id` in /etc/quayfed/config.toml:5 and the secret with the provider's
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid client or Invalid client credentials)
+        hint: the secret is wrong, or this client may not use the grant: compare the secret of /etc/quayfed/config.toml:5 with the provider's, then see what the client is allowed
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Client not enabled to retrieve service account)
+        hint: switch the client's service accounts on (Keycloak: client, Capability config)
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Public client not allowed to retrieve service account)
+        hint: switch the client's authentication and service accounts on (Keycloak: client, Capability config)
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_request` (User 'service-account-builder' disabled)
+        hint: enable the user of the client's service account
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid method used to get client secret. Client requires method 'client_secret_post' to obtain client secret from the request)
+        hint: set `client_auth = "client_secret_post"` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Parameter client_assertion_type is missing)
+        hint: the client is set to a signed JWT: set its authenticator to client id and secret
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Missing client_id parameter)
+        hint: the client is set to a certificate: set its authenticator to client id and secret
+        "#);
+    }
+
+    #[test]
+    fn a_wrong_url_or_realm_is_told() {
+        let texts = [
+            refused(404, &json!({"error": "Realm does not exist"})),
+            refused(404, &json!({"error": "Unable to find matching target resource method"})),
+            refused(
+                403,
+                &json!({"error": "access_denied", "error_description": "Realm not enabled"}),
+            ),
+            refused(
+                403,
+                &json!({"error": "invalid_request", "error_description": "HTTPS required"}),
+            ),
+            refused(405, &json!({"error": "HTTP 405 Method Not Allowed"})),
+            refused(413, &json!({"error": "HTTP 413 Request Entity Too Large"})),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 404: Realm does not exist
+        hint: correct the realm's name in the URL: upper and lower case count
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 404: Unable to find matching target resource method
+        hint: the path is not the provider's: since Keycloak 17 there is no `/auth` before `/realms`
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `access_denied` (Realm not enabled)
+        hint: let the realm be enabled
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_request` (HTTPS required)
+        hint: use an https URL: the realm demands it
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 405: HTTP 405 Method Not Allowed
+        hint: the URL is not a token endpoint: correct `token_endpoint`
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 413: HTTP 413 Request Entity Too Large
+        hint: the request is too large: see `scopes` and the secret
+        ");
+    }
+
+    #[test]
+    fn a_request_that_the_provider_does_not_grant_is_told() {
+        let scoped = ClientCredentials { scopes: vec!["nope".to_owned()], ..settings() };
+        let scope = json!({"error": "invalid_scope", "error_description": "Invalid scopes: nope"});
+        let texts = [
+            told(scoped, vec![json_reply(400, &scope)]),
+            refused(400, &json!({"error": "invalid_scope"})),
+            refused(400, &json!({"error": "invalid_target"})),
+            refused(
+                400,
+                &json!({
+                    "error": "unsupported_grant_type",
+                    "error_description": "Unsupported grant_type",
+                }),
+            ),
+            refused(400, &json!({"error": "temporarily_unavailable"})),
+            refused(400, &json!({"error": "made_up"})),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_scope` (Invalid scopes: nope)
+        hint: correct `scopes` in /etc/quayfed/config.toml:5 (`nope`), or give these scopes to the client
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_scope`
+        hint: the provider wants a scope: set `scopes` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_target`
+        hint: correct `audience` in /etc/quayfed/config.toml:5, or let the client ask for it
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unsupported_grant_type` (Unsupported grant_type)
+        hint: the provider has no client credentials grant, or has it switched off
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `temporarily_unavailable`
+        hint: the provider says that this passes: try again later
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `made_up`
+        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        ");
+    }
+
+    #[test]
+    fn the_numbers_of_entra_are_explained() {
+        let texts = [700_016_u64, 500_011, 7_000_215, 7_000_222, 70_011, 501_051].map(|number| {
+            refused(
+                401,
+                &json!({
+                    "error": "invalid_client",
+                    "error_description": format!("AADSTS{number}: It did not work."),
+                    "error_codes": [number],
+                }),
+            )
+        });
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS700016: It did not work.)
+        hint: no such client in that tenant: compare `client_id` and the tenant in the URL
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS500011: It did not work.)
+        hint: no such resource in that tenant: `scopes` must hold `APP-ID-URI/.default` of an app there
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS7000215: It did not work.)
+        hint: the secret is wrong: its value is needed, not its ID
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS7000222: It did not work.)
+        hint: the secret has expired: make a new one for the app registration
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS70011: It did not work.)
+        hint: `scopes` must hold one `APP-ID-URI/.default`
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS501051: It did not work.)
+        hint: assign the resource's app role to the client's service principal
+        ");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_json_is_told_by_its_status_and_never_shown() {
+        let of = |status: u16, location: Option<&str>| {
+            let mut answer = reply(status, "text/html", "<html>a page</html>");
+            answer.location = location.map(str::to_owned);
+            told(settings(), vec![Ok(answer.clone()), Ok(answer)])
+        };
+        let mut booting = reply(503, "text/plain", "Bootstrap in progress. Retry in 10 seconds.");
+        booting.retry_after = Some("10".to_owned());
+        let texts = [
+            of(200, None),
+            of(302, Some("https://login.example.com/?state=1")),
+            of(404, None),
+            of(405, None),
+            of(413, None),
+            of(429, None),
+            of(500, None),
+            told(settings(), vec![Ok(booting)]),
+            of(403, None),
+        ];
+        let texts = texts.join("\n\n");
+        assert!(!texts.contains('<'), "{texts}");
+        insta::assert_snapshot!(texts, @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 with something that is not JSON
+        hint: it is not the provider's: correct `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 302, a redirect to `login.example.com`, which is not followed
+        hint: set `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5 to where it really is
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` does not exist (404)
+        hint: correct `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` takes no POST (405)
+        hint: it is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` finds the request too large (413)
+        hint: see `scopes` and the secret of /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` is asked too often (429)
+        hint: the next try waits for as long as it said
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` cannot be used now (500)
+        hint: the provider, or what stands before it, is down or starting: try again later
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` cannot be used now (503, and asks to wait 10 s)
+        hint: the provider, or what stands before it, is down or starting: try again later
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 403 with something that is not the provider's
+        hint: a gateway or login page answers in its place: check the URL in /etc/quayfed/config.toml:5 and what stands before the provider
+        ");
+    }
+
+    #[test]
+    fn r11_a_200_without_a_token_that_quay_could_take_is_told() {
+        let texts = [
+            refused(200, &json!({"id_token": access_token()})),
+            refused(200, &json!({"access_token": "opaque"})),
+            refused(200, &json!({"access_token": "a.b.c.d.e"})),
+            refused(200, &json!({"access_token": format!(" {}", access_token())})),
+            refused(200, &json!({"error": "bad_verification_code"})),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 without an `access_token`
+        hint: see that it is the provider's: `token_endpoint` in /etc/quayfed/config.toml:5
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is opaque: it has no `.`, so it is no JWT
+        hint: ask the provider for JWT access tokens: Auth0 by `audience`, Zitadel by the service user's token type, Ory Hydra by `strategies.access_token`
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is encrypted: it has five segments (JWE), a JWT has three
+        hint: turn the encryption of access tokens off at the provider
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that has white space inside
+        hint: let the provider issue its access tokens as JWTs
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `bad_verification_code`
+        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        ");
+    }
+
+    #[test]
+    fn r21_a_provider_that_repeats_the_secret_does_not_make_it_seen() {
+        let basic = STANDARD.encode("build+host:s3cr3t+%2B%25%26");
+        let text = refused(
+            400,
+            &json!({
+                "error": "invalid_request",
+                "error_description": format!("got {SECRET} and {basic} and {}", access_token()),
+            }),
+        );
+        insta::assert_snapshot!(text, @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_request` (got [redacted] and [redacted] and [redacted])
+        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        ");
+    }
+
+    #[test]
+    fn no_reply_at_all_is_told() {
+        let of = |kind, count| {
+            let replies = (0..count).map(|_| fault(kind)).collect();
+            told(settings(), replies)
+        };
+        let texts = [of(TransportFault::Connect, 2), of(TransportFault::Timeout, 1)];
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` could not be reached: something happened
+        hint: check host, port and firewall; where a proxy is needed, set `proxy` or HTTPS_PROXY
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave no answer within 8s
+        hint: the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the steps
+        ");
+    }
+}
+
+mod discovery {
+    use super::*;
+
+    #[test]
+    fn each_way_in_which_discovery_fails_has_its_text() {
+        let of = |answer: Result<Response, TransportError>| told(discovering(), vec![answer]);
+        let mut redirect = reply(302, "text/html", "");
+        redirect.location = Some("https://login.example.com/x".to_owned());
+        let texts = [
+            of(Ok(reply(404, "text/html", "<html>"))),
+            of(json_reply(404, &json!({"error": "Realm does not exist"}))),
+            of(Ok(redirect)),
+            of(Ok(reply(429, "text/html", "<html>"))),
+            of(Ok(reply(403, "text/html", "<html>"))),
+            of(Ok(reply(200, "text/html", "<html>"))),
+            of(json_reply(200, &json!({"keys": []}))),
+            of(json_reply(200, &json!({"issuer": format!("{ISSUER}/")}))),
+            of(json_reply(200, &json!({"issuer": ISSUER}))),
+            of(json_reply(
+                200,
+                &json!({"issuer": ISSUER, "token_endpoint": "http://sso.example.com/token"}),
+            )),
+            of(fault(TransportFault::UntrustedIssuer)),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @r#"
+        there is no discovery document at `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` (404)
+        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        there is no discovery document at `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` (404: Realm does not exist)
+        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered 302, a redirect to `login.example.com`, which is not followed
+        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        the issuer `https://sso.example.com/realms/quayrealm` cannot be used now (429)
+        hint: the provider is down, starting or busy: try again later
+
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered 403 instead of 200
+        hint: see what stands before the provider, such as a gateway or a login page
+
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (not JSON)
+        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (no `issuer`)
+        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        the discovery document of `https://sso.example.com/realms/quayrealm` names the issuer `https://sso.example.com/realms/quayrealm/`
+        hint: if that is the provider that is meant, set `issuer = "https://sso.example.com/realms/quayrealm/"` in /etc/quayfed/config.toml:5: compared byte for byte, a slash at the end counts
+
+        the discovery document `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` names no token endpoint
+        hint: set `token_endpoint` in /etc/quayfed/config.toml:5
+
+        the discovery document `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` names a token endpoint that is not https: `http://sso.example.com/token`
+        hint: let the provider publish https URLs (Keycloak: `hostname`, `proxy-headers`)
+
+        the issuer `https://sso.example.com/realms/quayrealm` could not be reached: something happened
+        hint: set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle
+        "#);
+    }
+
+    #[test]
+    fn r19_http_endpoints_are_taken_on_the_loopback_where_that_is_allowed() {
+        let world = world_with(&[]);
+        let issuer = "http://127.0.0.1:8080/realms/r";
+        let endpoint = "http://127.0.0.1:8080/token";
+        let body = json!({"issuer": issuer, "token_endpoint": endpoint});
+        let mut identity = identity_of(SourceSpec::ClientCredentials(discovering()));
+        let deadline = Deadline::after(world.clock.boot(), Duration::from_secs(8));
+        let discover = |identity: &Identity| {
+            let script = Script::of([json_reply(200, &body)]);
+            super::super::discovery::discover(&world, &script, identity, issuer, deadline)
+        };
+        assert!(discover(&identity).is_err());
+        identity.connection.allow_http_loopback = true;
+        assert_eq!(discover(&identity).expect("found").token_endpoint, url(endpoint));
+    }
+}
+
+mod at_hand {
+    use super::*;
+
+    fn file_of(path: PathBuf, json_field: Option<&str>) -> Bearer {
+        let json_field = json_field.map(|field| JsonField(field.to_owned()));
+        Bearer::TokenFile(TokenFile { path, json_field })
+    }
+
+    fn variable(json_field: Option<&str>) -> Bearer {
+        let json_field = json_field.map(|field| JsonField(field.to_owned()));
+        Bearer::TokenVariable(TokenVariable { variable: "QUAY_TOKEN".to_owned(), json_field })
+    }
+
+    fn key(bearer: &Bearer, variables: &[(&str, &str)]) -> Result<Option<String>, Failure> {
+        at_hand(&world_with(variables), bearer).map(|at_hand| at_hand.key)
+    }
+
+    #[test]
+    fn r10_a_token_is_told_apart_by_issuer_subject_and_audiences_as_a_set() {
+        let of = |aud: Value| {
+            let token = jwt(&json!({"iss": "i", "sub": "s", "aud": aud, "exp": 1}));
+            key(&variable(None), &[("QUAY_TOKEN", &token)]).expect("a token").expect("a key")
+        };
+        assert_eq!(of(json!(["b", "a", "b"])), r#"["i","s",["a","b"]]"#);
+        assert_eq!(of(json!("a")), of(json!(["a"])));
+    }
+
+    #[test]
+    fn r10_a_secret_is_told_apart_by_a_digest_that_does_not_say_it() {
+        let of = |secret: &str| {
+            let bearer = Bearer::SecretVariable("CLIENT_SECRET".to_owned());
+            key(&bearer, &[("CLIENT_SECRET", secret)]).expect("a secret").expect("a key")
+        };
+        assert_eq!(of("one").len(), 64);
+        assert_eq!(of("one"), of("one"));
+        assert_ne!(of("one"), of("two"));
+        assert_eq!(key(&Bearer::Settings, &[]), Ok(None));
+    }
+
+    #[test]
+    fn r10_a_systemd_credential_is_told_apart_by_its_content() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("quay"), "hunter2\n").expect("written");
+        let bearer = Bearer::Credential("quay".to_owned());
+        let path = folder.path().to_str().expect("text");
+        let of_credential = key(&bearer, &[("CREDENTIALS_DIRECTORY", path)]);
+        let of_variable =
+            key(&Bearer::SecretVariable("S".to_owned()), &[("S", "hunter2")]).expect("a secret");
+        assert_eq!(of_credential, Ok(of_variable));
+    }
+
+    #[test]
+    fn a_token_is_found_with_white_space_around_it_or_within_json() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        let token = access_token();
+        for (content, field) in [
+            (format!(" {token}\r\n"), None),
+            (json!({"svids": [{"svid": token}]}).to_string(), Some("svids.0.svid")),
+        ] {
+            std::fs::write(&path, content).expect("written");
+            let found = at_hand(&world_with(&[]), &file_of(path.clone(), field)).expect("found");
+            assert_eq!(found.token.expect("a token").raw().expose(), &token);
+        }
+    }
+
+    #[test]
+    fn r11_what_is_missing_or_no_token_is_told_before_anything_is_sent() {
+        let in_variable = |field: Option<&str>, value: &str| {
+            shown(&key(&variable(field), &[("QUAY_TOKEN", value)]).expect_err("a failure"))
+        };
+        let secret = Bearer::SecretVariable("CLIENT_SECRET".to_owned());
+        let texts = [
+            shown(&key(&file_of("/nowhere/token".into(), None), &[]).expect_err("a failure")),
+            shown(&key(&file_of("/dev/null".into(), None), &[]).expect_err("a failure")),
+            shown(&key(&variable(None), &[]).expect_err("a failure")),
+            in_variable(None, "opaque"),
+            in_variable(None, "two words.x.y"),
+            in_variable(None, r#"{"access_token":"x"}"#),
+            in_variable(Some("access_token"), "not JSON"),
+            in_variable(Some("access_token"), r#"{"token":"x"}"#),
+            shown(&key(&secret, &[]).expect_err("a failure")),
+            shown(&key(&Bearer::Credential("quay".to_owned()), &[]).expect_err("a failure")),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"), @"
+        the token file `/nowhere/token` does not exist
+        hint: see that whatever writes it has run, or correct `path`
+
+        the token file `/dev/null` is not a regular file
+        hint: `path` must name the file that holds the token
+
+        the variable `QUAY_TOKEN`, which should hold the OIDC token, is not set
+        hint: let the job have it, and see that it reaches podman or docker (sudo drops variables)
+
+        the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
+        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it
+
+        the token in the variable `QUAY_TOKEN` has white space inside
+        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it
+
+        the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
+        hint: it looks like JSON: say by `json_field` where in it the token is
+
+        the variable `QUAY_TOKEN` is not JSON, so `json_field` `access_token` finds nothing
+        hint: leave `json_field` out where the whole text is the token
+
+        the variable `QUAY_TOKEN` has no text there, so `json_field` `access_token` finds nothing
+        hint: it is a path such as `access_token` or `svids.0.svid`
+
+        the variable `CLIENT_SECRET`, which should hold the client secret, is not set
+        hint: set it where podman or docker runs (sudo drops variables), or name another one in `client_secret_env`
+
+        there is no systemd credential `quay`: no $CREDENTIALS_DIRECTORY
+        hint: run this in a unit that has `LoadCredential=quay:FILE`
+        ");
+    }
+
+    #[test]
+    fn r11_a_held_token_is_taken_as_it_was_read_and_an_expired_one_too() {
+        let token = jwt(&json!({"iss": "i", "sub": "s", "exp": 1}));
+        let world = world_with(&[("QUAY_TOKEN", &token)]);
+        let settings = TokenVariable { variable: "QUAY_TOKEN".to_owned(), json_field: None };
+        let identity = identity_of(SourceSpec::Env(settings));
+        let held = at_hand(&world, &identity.source.bearer()).expect("at hand");
+        let deadline = Deadline::after(world.clock.boot(), Duration::from_secs(8));
+        for held in [held, AtHand::default()] {
+            let fetched = fetch(&world, &Script::of([]), &identity, None, held, deadline);
+            assert_eq!(fetched.expect("a token").token.raw().expose(), &token);
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_token() {
+        let world = world_with(&[("QUAY_TOKEN", &access_token())]);
+        let held = at_hand(&world, &variable(None)).expect("at hand");
+        assert!(!format!("{held:?}").contains("c2ln"));
+    }
+}

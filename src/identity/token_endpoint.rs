@@ -1,0 +1,66 @@
+//! A request to a token endpoint (RFC 6749 section 3.2), whatever the grant: the token in its
+//! reply, or an explanation of why there is none.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::IdToken;
+use super::refusal::{explain, no_access_token, no_jwt};
+use crate::config::settings::{ClientAuth, Identity};
+use crate::deadline::Deadline;
+use crate::failure::StepFailure;
+use crate::http::{Body, Request, Retry500, Transport, send_by};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// A grant to ask for a token by, with what an explanation names.
+pub(super) struct Grant<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) endpoint: &'a Url,
+    pub(super) client_id: &'a str,
+    pub(super) client_auth: ClientAuth,
+    pub(super) scopes: &'a [String],
+    /// The body, form-encoded.
+    pub(super) form: Secret<String>,
+    /// The Authorization header.
+    pub(super) authorization: Option<Secret<String>>,
+}
+
+/// Asks for an access token, by `deadline`.
+pub(super) fn request_token(
+    world: &World,
+    transport: &dyn Transport,
+    mut grant: Grant<'_>,
+    deadline: Deadline,
+) -> Result<IdToken, StepFailure> {
+    let request = Request {
+        url: grant.endpoint,
+        body: Body::Form(grant.form.clone()),
+        authorization: grant.authorization.take(),
+        connection: &grant.identity.connection,
+        timeout: Duration::ZERO,
+    };
+    let reply = send_by(world, transport, request, deadline, Retry500::No)
+        .map_err(|error| error.step_failure(&grant.server(world)))?;
+    let json = reply.json().filter(|json| reply.status == 200 && !json.contains_key("error"));
+    let Some(json) = json else {
+        return Err(explain(world, &grant, &reply));
+    };
+    let Some(token) = json.get("access_token").and_then(|token| token.as_str()) else {
+        return Err(no_access_token(world, &grant));
+    };
+    let token = Secret::new(token.to_owned());
+    world.redactor.remember(&token);
+    let segments = token.expose().split('.').count();
+    IdToken::parse(token).map_err(|fault| no_jwt(world, &grant, fault, segments))
+}
+
+impl Grant<'_> {
+    /// The token endpoint as a message names it, without its query.
+    pub(super) fn server(&self, world: &World) -> String {
+        let mut url = self.endpoint.clone();
+        url.set_query(None);
+        format!("the token endpoint `{}`", world.redactor.clean(url.as_str()))
+    }
+}

@@ -1,0 +1,36 @@
+//! A token in a file that something else keeps up to date: a projected service account token, a
+//! CI system's file, SPIFFE's helper. It is read at every `get` (rule R11).
+
+use super::{IdToken, held_token};
+use crate::config::settings::TokenFile;
+use crate::failure::Failure;
+use crate::files::{InputError, read_input};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// The largest file that is read, in bytes: it may be a JSON document around the token.
+const LARGEST: u64 = 256 << 10;
+
+/// The token in the file as it is now.
+pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, Failure> {
+    let holder = format!("the file `{}`", settings.path.display());
+    let input = read_input(&settings.path, LARGEST).map_err(|error| {
+        let hint = match error {
+            InputError::Absent => {
+                "see that whatever writes it has run, or correct `path`".to_owned()
+            }
+            InputError::Unreadable(_) => {
+                format!("it must be readable by uid {}, who runs this", world.caller.uid())
+            }
+            InputError::NotAFile | InputError::TooLarge(_) => {
+                "`path` must name the file that holds the token".to_owned()
+            }
+        };
+        Failure::new(format!("the token file `{}` {error}", settings.path.display()), hint)
+    })?;
+    let bytes = Secret::new(input.bytes);
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| {
+        Failure::new(format!("{holder} is not text"), "`path` must name the file of the token")
+    })?;
+    held_token(world, &holder, text, settings.json_field.as_ref())
+}

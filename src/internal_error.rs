@@ -1,0 +1,37 @@
+//! What a person sees when the program itself is wrong: a panic.
+
+use std::io;
+use std::panic::PanicHookInfo;
+
+use crate::cli::version;
+use crate::failure::Failure;
+use crate::protocol::{Answer, write_out};
+
+/// From now on a panic ends the program as a failure does: cause and hint, exit code 1. What the
+/// panic itself says is not shown, since a secret may stand in it.
+#[allow(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "a client takes only 0 and 1, and an abort is neither"
+)]
+pub fn install() {
+    std::panic::set_hook(Box::new(|panic| {
+        let answer = Answer::Failed(failure(panic));
+        write_out(io::stdout(), &answer.stdout());
+        write_out(io::stderr(), &answer.stderr());
+        std::process::exit(i32::from(answer.exit_code()));
+    }));
+}
+
+fn failure(panic: &PanicHookInfo<'_>) -> Failure {
+    let place = panic
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), |at| format!("{}:{}", at.file(), at.line()));
+    Failure::new(
+        format!("internal error at {place}"),
+        format!(
+            "this is a bug in {}: please report this line to its maintainers, as CONTRIBUTING.md says",
+            version()
+        ),
+    )
+}

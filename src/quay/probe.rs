@@ -1,0 +1,90 @@
+//! A look at the issuer from this host, for the answers of Quay's that do not say a word: Quay
+//! reads the same two public documents at every exchange. No token is sent along.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::config::settings::Connection;
+use crate::deadline::Deadline;
+use crate::http::discovery::{DiscoveryFault, read_document};
+use crate::http::{Body, Request, Retry500, Transport, TransportError, send_by};
+use crate::jwt::UnverifiedToken;
+use crate::world::World;
+
+/// The time for each of the two documents: Quay itself waits 5 s for the first.
+const TIME_FOR_ONE: Duration = Duration::from_secs(3);
+/// What must be left for a look to be worth it.
+const WORTHWHILE: Duration = Duration::from_millis(500);
+
+/// What an issuer looks like from here.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// Its discovery document is at fault.
+    Discovery(DiscoveryFault),
+    /// The document does not say where the keys are.
+    NoKeysNamed,
+    /// There was no reply from where the keys are.
+    KeysNoReply(Url, TransportError),
+    /// The keys were refused, with this status.
+    KeysRefused(Url, u16),
+    /// What should be the keys is no JWK set (RFC 7517 section 5).
+    KeysUnreadable(Url),
+    /// The key that the token names is not among them.
+    KeyMissing(Url),
+    /// The key that the token names is of this type instead of RSA.
+    KeyNotRsa(String),
+    /// Nothing is wrong, seen from here.
+    AllWell,
+}
+
+/// Looks at the issuer that a token names, if it is an https URL and there is time before
+/// `deadline`.
+pub(super) fn look(
+    world: &World,
+    transport: &dyn Transport,
+    connection: &Connection,
+    token: &UnverifiedToken,
+    deadline: Deadline,
+) -> Option<Finding> {
+    let issuer = token.claims.iss.as_deref().filter(|issuer| issuer.starts_with("https://"))?;
+    let within = || {
+        let now = world.clock.boot();
+        (deadline.left(now) >= WORTHWHILE).then(|| deadline.min(Deadline::after(now, TIME_FOR_ONE)))
+    };
+    let document = match read_document(world, transport, issuer, connection, within()?) {
+        Ok(document) => document,
+        Err(fault) => return Some(Finding::Discovery(fault)),
+    };
+    let keys = document.jwks_uri.and_then(|uri| Url::parse(&uri).ok());
+    let Some(keys) = keys.filter(|url| url.scheme() == "https") else {
+        return Some(Finding::NoKeysNamed);
+    };
+    let request = Request {
+        url: &keys,
+        body: Body::None,
+        authorization: None,
+        connection,
+        timeout: Duration::ZERO,
+    };
+    let reply = match send_by(world, transport, request, within()?, Retry500::No) {
+        Ok(reply) if reply.status == 200 => reply,
+        Ok(reply) => return Some(Finding::KeysRefused(keys, reply.status)),
+        Err(error) => return Some(Finding::KeysNoReply(keys, error)),
+    };
+    let set = reply.json().and_then(|mut document| document.remove("keys"));
+    let Some(Value::Array(set)) = set else {
+        return Some(Finding::KeysUnreadable(keys));
+    };
+    Some(of_key(&set, token.header.kid.as_deref()).unwrap_or(Finding::KeyMissing(keys)))
+}
+
+fn of_key(set: &[Value], kid: Option<&str>) -> Option<Finding> {
+    let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);
+    let key = set.iter().find(|key| text(key, "kid").as_deref() == kid)?;
+    Some(match text(key, "kty") {
+        Some(kty) if kty != "RSA" => Finding::KeyNotRsa(kty),
+        _ => Finding::AllWell,
+    })
+}

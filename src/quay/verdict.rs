@@ -1,0 +1,578 @@
+//! Why Quay refuses an OIDC token: each of its answers as a cause, with the claim or setting at
+//! fault, and what to change, in Quay, at the provider or in the configuration. Where Quay does
+//! not say a word, the token that was sent and the issuer's public documents are looked at.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::probe::{self, Finding};
+use super::{Presented, authority, quay_of};
+use crate::config::settings::{Rule, SourceSpec};
+use crate::deadline::Deadline;
+use crate::failure::{Failure, StepFailure, StepFailureKind};
+use crate::http::discovery::{DiscoveryFault, document_url};
+use crate::http::{Response, Transport, TransportError, TransportFault, retry_after};
+use crate::jwt::{UnverifiedClaims, UnverifiedToken};
+use crate::world::World;
+
+/// Whether an answer of Quay's without a word may be looked into by asking the issuer for its
+/// public documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Nobody else is asked.
+    Never,
+    /// The issuer is asked, if there is time before this deadline.
+    WithinDeadline(Deadline),
+}
+
+/// Explains an answer of the exchange other than 200.
+pub fn explain(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    presented: Presented<'_>,
+    reply: &Response,
+    probe: Probe,
+) -> StepFailure {
+    let case = Case::new(world, rule, presented);
+    let failure = match words_of(reply) {
+        Some(words) => case.of_words(reply.status, &words),
+        None => match reply.status {
+            500 => case.of_silence(transport, probe),
+            _ => case.of_status(reply),
+        },
+    };
+    let kind = match words_of(reply).as_deref() {
+        Some(ROBOT_UNKNOWN) => StepFailureKind::RobotUnknown,
+        _ => StepFailureKind::Network,
+    };
+    StepFailure { failure, kind, retry_after: retry_after(reply, world.clock.wall()) }
+}
+
+/// Explains an exchange without an answer.
+pub fn explain_no_reply(
+    world: &World,
+    rule: &Rule,
+    presented: Presented<'_>,
+    error: &TransportError,
+) -> StepFailure {
+    let mut failed = error.step_failure(&quay_of(rule));
+    let issuer = Case::new(world, rule, presented).issuer;
+    let hint = match error.kind {
+        TransportFault::Broken => format!(
+            "try again; a Quay without a proxy in front does so where it cannot reach the issuer \
+             `{issuer}`"
+        ),
+        TransportFault::Timeout => format!(
+            "Quay asks the issuer `{issuer}` at every exchange, which may be what takes the time; \
+             `exchange_timeout` of {} sets how long to wait",
+            rule.place
+        ),
+        _ => return failed,
+    };
+    failed.failure = Failure::new(failed.failure.cause(), hint);
+    failed
+}
+
+/// The one answer that something else follows from (rule R14).
+const ROBOT_UNKNOWN: &str = "Could not find robot with specified username";
+
+/// What Quay says in its JSON: refusals of the token are a `message`, of the header an `error`.
+fn words_of(reply: &Response) -> Option<String> {
+    let json = reply.json()?;
+    let words = json.get("message").or_else(|| json.get("error"))?;
+    words.as_str().map(str::to_owned)
+}
+
+/// A refused token, with the values that messages name.
+struct Case<'a> {
+    world: &'a World,
+    rule: &'a Rule,
+    presented: Presented<'a>,
+    quay: String,
+    issuer: String,
+    subject: String,
+}
+
+impl<'a> Case<'a> {
+    fn new(world: &'a World, rule: &'a Rule, presented: Presented<'a>) -> Self {
+        let claims = &presented.unverified.claims;
+        let shown = |value: &Option<String>| world.redactor.clean(value.as_deref().unwrap_or(""));
+        let (issuer, subject) = (shown(&claims.iss), shown(&claims.sub));
+        Self { world, rule, presented, quay: quay_of(rule), issuer, subject }
+    }
+
+    const fn token(&self) -> &UnverifiedToken {
+        self.presented.unverified
+    }
+
+    const fn claims(&self) -> &UnverifiedClaims {
+        &self.token().claims
+    }
+
+    fn of_words(&self, status: u16, words: &str) -> Failure {
+        let (quay, issuer, subject) = (&self.quay, &self.issuer, &self.subject);
+        let (robot, place) = (&self.rule.robot, &self.rule.place);
+        if let Some(reason) = words.strip_prefix("Invalid token: ") {
+            return self.of_invalid_token(reason);
+        }
+        let (cause, hint) = match words {
+            ROBOT_UNKNOWN => (
+                format!("{quay} has no robot account `{robot}`"),
+                format!(
+                    "create it in Quay (`{}`, Robot Accounts), or correct `robot` in {place}",
+                    robot.namespace()
+                ),
+            ),
+            "Robot does not have federated login configured" => (
+                format!("{quay} has no federation for the robot account `{robot}`"),
+                format!(
+                    "in Quay, at the robot account's federation, add issuer `{issuer}` and \
+                     subject `{subject}`"
+                ),
+            ),
+            "Token does not contain issuer" => (
+                "the OIDC token has no issuer (`iss`)".to_owned(),
+                "it is not an OIDC access or ID token: take another one from the provider"
+                    .to_owned(),
+            ),
+            "Token does not match robot" if self.claims().sub.is_none() => (
+                "the OIDC token has no subject (`sub`)".to_owned(),
+                "let the provider put it in; in Keycloak the client scope `basic` does".to_owned(),
+            ),
+            "Token does not match robot" => (
+                format!(
+                    "the federation of `{robot}` does not list the subject `{subject}` for issuer \
+                     `{issuer}`"
+                ),
+                format!(
+                    "in Quay, at the robot account's federation, add this subject: it is compared \
+                     byte for byte, without wildcards{}",
+                    match self.rule.identity.source {
+                        SourceSpec::ClientCredentials(_) => {
+                            "; at Keycloak it changes when service accounts are switched off and on"
+                        }
+                        SourceSpec::File(_) | SourceSpec::Env(_) => "",
+                    }
+                ),
+            ),
+            "Invalid robot" => (
+                format!("{quay} says that `{robot}` is no robot account"),
+                format!("correct `robot` in {place}: NAMESPACE+NAME"),
+            ),
+            _ if words.ends_with("not configured for this robot") => {
+                return self.of_unlisted_issuer();
+            }
+            _ if words.contains("auth header") => (
+                format!("{quay} did not get the Authorization header that was sent ({status})"),
+                "something on the way removes or changes it: look at gateways and proxies before \
+                 Quay"
+                    .to_owned(),
+            ),
+            _ => (
+                format!("{quay} refused ({status}): {}", self.world.redactor.clean(words)),
+                format!(
+                    "this answer is not known here; it was about robot `{robot}`, issuer \
+                     `{issuer}`, subject `{subject}`"
+                ),
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    fn of_unlisted_issuer(&self) -> Failure {
+        let (robot, issuer, subject) = (&self.rule.robot, &self.issuer, &self.subject);
+        if issuer == "quay" {
+            return Failure::new(
+                "the token is a robot token of Quay's own, not an OIDC token",
+                format!("let {} give the provider's token", self.source()),
+            );
+        }
+        Failure::new(
+            format!("the federation of `{robot}` does not list the issuer `{issuer}`"),
+            format!(
+                "in Quay, at the robot account's federation, add this issuer with subject \
+                 `{subject}`: it is compared byte for byte, a slash at the end counts"
+            ),
+        )
+    }
+
+    /// What the verification of the token found, by the texts of `PyJWT`.
+    fn of_invalid_token(&self, reason: &str) -> Failure {
+        let issuer = &self.issuer;
+        let header = &self.token().header;
+        let (cause, hint) = match reason {
+            "Signature has expired" => return self.of_expiry(),
+            "Issued At claim (iat) cannot be in the future." => return self.of_issue_ahead(),
+            "Signature verification failed" => (
+                format!(
+                    "the OIDC token's signature is not by the key `{}` that `{issuer}` publishes",
+                    self.shown(header.kid.as_deref())
+                ),
+                "get a new token; if it stays so, the token was changed on its way, or the \
+                 provider signs with another key than it publishes under that name"
+                    .to_owned(),
+            ),
+            "Missing `kid` header" => (
+                "the OIDC token does not name the key that it is signed with (`kid`)".to_owned(),
+                "Quay needs that: let the provider put `kid` into the header".to_owned(),
+            ),
+            "The specified alg value is not allowed" => return self.of_algorithm(),
+            "Audience doesn't match" => return self.of_audience(),
+            _ if reason.starts_with("Token is missing the") => {
+                let claim = self.shown(reason.split('"').nth(1));
+                (
+                    format!("the OIDC token has no `{claim}`"),
+                    "Quay needs it: let the provider put it in".to_owned(),
+                )
+            }
+            _ if reason == "Invalid issuer" || reason.starts_with("Issuer '") => {
+                let named = reason.split("configured issuers: ['").nth(1);
+                let named = named.and_then(|rest| rest.split('\'').next());
+                let named = named.map(|named| format!(" (`{}`)", self.shown(Some(named))));
+                (
+                    format!(
+                        "the discovery document of issuer `{issuer}` names another issuer{}",
+                        named.unwrap_or_default()
+                    ),
+                    "correct the provider's public URL (in Keycloak `hostname`): `iss` and the \
+                     document's `issuer` must be equal byte for byte, a slash at the end counts"
+                        .to_owned(),
+                )
+            }
+            _ => (
+                format!(
+                    "{} does not accept the OIDC token: {}",
+                    self.quay,
+                    self.world.redactor.clean(reason)
+                ),
+                format!("it was issued by `{issuer}` for subject `{}`", self.subject),
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    fn of_expiry(&self) -> Failure {
+        let now = self.now();
+        let end = self.claims().exp.unwrap_or_default();
+        if end > now {
+            let cause = format!(
+                "Quay says that the OIDC token has expired, which ends at {} ({} from now by this \
+                 host's clock, {})",
+                instant(end),
+                span(end - now),
+                instant(now)
+            );
+            return Failure::new(cause, "the clocks of Quay and this host differ: set them right");
+        }
+        let cause = format!(
+            "the OIDC token has expired: it ended at {}, {} ago by this host's clock ({})",
+            instant(end),
+            span(now - end),
+            instant(now)
+        );
+        let hint = match &self.rule.identity.source {
+            SourceSpec::ClientCredentials(_) => {
+                "the provider has just issued it: its clock and this host's differ, or its tokens \
+                 live too short"
+                    .to_owned()
+            }
+            SourceSpec::File(_) => {
+                format!("{} is not kept up to date: look at what writes it", self.source())
+            }
+            SourceSpec::Env(_) => format!(
+                "{} was set too long ago: let the job get its token shortly before, or with a \
+                 longer life",
+                self.source()
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    fn of_issue_ahead(&self) -> Failure {
+        let now = self.now();
+        let issued = self.claims().iat.unwrap_or_default();
+        let by_clock = match issued - now {
+            ahead @ 1.. => format!("{} ahead of this host's clock", span(ahead)),
+            ago => format!("{} ago by this host's clock", span(-ago)),
+        };
+        Failure::new(
+            format!(
+                "the OIDC token was issued in the future, says Quay: at {}, {by_clock} ({})",
+                instant(issued),
+                instant(now)
+            ),
+            "the clocks of the provider and Quay differ by more than 30 s: set them right",
+        )
+    }
+
+    fn of_algorithm(&self) -> Failure {
+        let signed = match self.token().header.alg.as_deref() {
+            Some(algorithm) => format!("is signed with `{}`", self.shown(Some(algorithm))),
+            None => "does not name its algorithm (`alg`)".to_owned(),
+        };
+        Failure::new(
+            format!("the OIDC token {signed}; Quay takes RS256 and RS384 alone"),
+            format!(
+                "let `{}` sign with RS256 and an RSA key (Keycloak: `Access token signature \
+                 algorithm` of the client; SPIRE: `jwt_key_type`)",
+                self.issuer
+            ),
+        )
+    }
+
+    fn of_audience(&self) -> Failure {
+        let audiences = &self.claims().audiences;
+        let cause = if audiences.is_empty() {
+            "the OIDC token has no audience (`aud`), and Quay's federation asks for one".to_owned()
+        } else {
+            let audiences = self.shown(Some(&audiences.join("`, `")));
+            format!("the OIDC token is for the audience `{audiences}`, not for Quay's")
+        };
+        let identity = &self.rule.identity;
+        let hint = match &identity.source {
+            SourceSpec::ClientCredentials(_) => format!(
+                "let the provider put the federation's audience into `aud`: in Keycloak by an \
+                 audience mapper, elsewhere often by `audience` in {}",
+                identity.place
+            ),
+            SourceSpec::File(_) | SourceSpec::Env(_) => format!(
+                "let the token of {} be issued for the audience in the robot account's federation",
+                self.source()
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    /// A bare 500: what Quay fails at without noticing.
+    fn of_silence(&self, transport: &dyn Transport, probe: Probe) -> Failure {
+        let algorithm = self.token().header.alg.as_deref();
+        if !matches!(algorithm, Some("RS256" | "RS384")) {
+            return self.of_algorithm();
+        }
+        if self.issuer.starts_with("http://") {
+            return Failure::new(
+                format!("the OIDC token's issuer `{}` is not https, as Quay demands", self.issuer),
+                "let the provider issue its tokens under an https URL (in Keycloak `hostname`), \
+                 and set that in the robot account's federation",
+            );
+        }
+        let finding = match probe {
+            Probe::Never => None,
+            Probe::WithinDeadline(deadline) => {
+                let connection = &self.rule.identity.connection;
+                probe::look(self.world, transport, connection, self.token(), deadline)
+            }
+        };
+        match finding {
+            Some(finding) => self.of_finding(&finding),
+            None => Failure::new(
+                format!("{} failed without a word (500)", self.quay),
+                format!(
+                    "it could not read discovery or keys of issuer `{}`, or has no key `{}` from \
+                     it, or robot `{}` is disabled: its log tells",
+                    self.issuer,
+                    self.shown(self.token().header.kid.as_deref()),
+                    self.rule.robot
+                ),
+            ),
+        }
+    }
+
+    fn of_finding(&self, finding: &Finding) -> Failure {
+        const READABLE: &str =
+            "Quay reads this at every exchange: the provider must publish it there";
+        let issuer = &self.issuer;
+        let document = document_url(issuer).map_or_else(|| issuer.clone(), String::from);
+        let (cause, hint) = match finding {
+            Finding::Discovery(DiscoveryFault::Refused(reply)) => (
+                format!("the issuer's discovery document `{document}` answers {}", reply.status),
+                READABLE.to_owned(),
+            ),
+            Finding::Discovery(DiscoveryFault::NotJson | DiscoveryFault::NotAUrl) => {
+                (format!("`{document}` is no discovery document"), READABLE.to_owned())
+            }
+            Finding::Discovery(DiscoveryFault::OtherIssuer(_)) => (
+                format!("the discovery document of issuer `{issuer}` names another issuer"),
+                "correct the provider's public URL: the two must be equal byte for byte".to_owned(),
+            ),
+            Finding::Discovery(DiscoveryFault::NoReply(error)) => (
+                format!("{} failed without a word (500)", self.quay),
+                format!(
+                    "the issuer `{issuer}` cannot be reached from this host either ({}): see that \
+                     Quay's host reaches it; Quay's log has the cause",
+                    error.text
+                ),
+            ),
+            Finding::NoKeysNamed => (
+                format!("`{document}` has no https `jwks_uri`, so Quay finds no keys"),
+                READABLE.to_owned(),
+            ),
+            Finding::KeysNoReply(keys, error) => (
+                format!("{} failed without a word (500)", self.quay),
+                format!(
+                    "the issuer's keys `{keys}` cannot be read from this host either ({}): see \
+                     that Quay's host reads them; Quay's log has the cause",
+                    error.text
+                ),
+            ),
+            Finding::KeysRefused(keys, status) => {
+                (format!("the issuer's keys `{keys}` answer {status}"), READABLE.to_owned())
+            }
+            Finding::KeysUnreadable(keys) => {
+                (format!("`{keys}` is no set of keys (JWKS)"), READABLE.to_owned())
+            }
+            Finding::KeyMissing(keys) => (
+                format!(
+                    "the OIDC token is signed with the key `{}`, which is not at `{keys}`",
+                    self.shown(self.token().header.kid.as_deref())
+                ),
+                "get a new token, for keys change; if it stays so, the provider signs with a key \
+                 that it does not publish"
+                    .to_owned(),
+            ),
+            Finding::KeyNotRsa(kind) => (
+                format!(
+                    "the OIDC token is signed with a key of type `{}`; Quay takes RSA alone",
+                    self.shown(Some(kind))
+                ),
+                format!("let `{issuer}` sign with RS256 and an RSA key"),
+            ),
+            Finding::AllWell => (
+                format!(
+                    "{} failed without a word (500); token, discovery and keys are in order from \
+                     here",
+                    self.quay
+                ),
+                format!(
+                    "ask an administrator of Quay whether robot `{}` is disabled, and whether its \
+                     host can read `{document}`; its log has the cause",
+                    self.rule.robot
+                ),
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    /// An answer that is no word of Quay's: a page, or nothing. No page is ever shown.
+    fn of_status(&self, reply: &Response) -> Failure {
+        let (quay, issuer, place) = (&self.quay, &self.issuer, &self.rule.place);
+        let status = reply.status;
+        let api_url = authority(&self.rule.api_url);
+        let (cause, hint) = match status {
+            400 | 431 if status == 431 || has_text(reply, "Too Large") => (
+                format!(
+                    "{quay} answered {status}: an OIDC token of {} bytes is too long for what \
+                     stands before it",
+                    self.presented.raw.expose().len()
+                ),
+                "raise its limit for a header (nginx: `large_client_header_buffers`), or let the \
+                 provider put fewer claims into the token"
+                    .to_owned(),
+            ),
+            308 | 404 => (
+                format!("{quay} has no token exchange ({status})"),
+                format!("it came with Quay 3.13; or `api_url` of {place} is not Quay's"),
+            ),
+            301..=399 => (
+                format!(
+                    "{quay} answered {status}, a redirect{}, which is not followed",
+                    self.to_host(reply)
+                ),
+                format!(
+                    "set `api_url` of {place} to Quay itself; a login page may stand before it"
+                ),
+            ),
+            405 => (
+                format!("{quay} does not let the token be asked for (405)"),
+                format!("something before Quay bars GET, or `api_url` of {place} is not Quay's"),
+            ),
+            429 => (
+                format!("{quay} is asked too often (429)"),
+                "the next try waits for as long as it said; see how many hosts share this address"
+                    .to_owned(),
+            ),
+            502 if has_text(reply, "<title>Quay Loading</title>") => (
+                format!("{quay} cannot reach the issuer `{issuer}` (502), or is itself starting"),
+                format!(
+                    "if `https://{api_url}` works otherwise: Quay's host must reach \
+                     `{issuer}/.well-known/openid-configuration` within 5 s and trust its \
+                     certificate"
+                ),
+            ),
+            504 => (
+                format!("{quay} waited too long for the issuer `{issuer}` (504)"),
+                "see how fast the issuer's discovery document and keys are, from Quay's host"
+                    .to_owned(),
+            ),
+            500..=599 => (
+                format!("{quay} cannot be used now ({status})"),
+                "Quay, or what stands before it, is down or starting: try again later".to_owned(),
+            ),
+            _ => (
+                format!("{quay} answered {status} with a page that is not Quay's"),
+                format!(
+                    "a gateway, firewall or login page answers in its place: check `api_url` of \
+                     {place} and what stands before Quay"
+                ),
+            ),
+        };
+        Failure::new(cause, hint)
+    }
+
+    fn to_host(&self, reply: &Response) -> String {
+        reply
+            .redirects_to()
+            .map_or_else(String::new, |host| format!(" to `{}`", self.shown(Some(&host))))
+    }
+
+    /// The source of the token as a message names it.
+    fn source(&self) -> String {
+        let identity = &self.rule.identity;
+        match &identity.source {
+            SourceSpec::ClientCredentials(_) => {
+                format!("identity `{}` ({})", identity.name, identity.place)
+            }
+            SourceSpec::File(file) => format!("the file `{}`", file.path.display()),
+            SourceSpec::Env(variable) => format!("the variable {}", variable.variable),
+        }
+    }
+
+    fn shown(&self, value: Option<&str>) -> String {
+        self.world.redactor.clean(value.unwrap_or(""))
+    }
+
+    /// The wall clock in seconds since 1970.
+    fn now(&self) -> i64 {
+        i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Whether a page has this text, by which it is known; the page itself is never shown.
+fn has_text(reply: &Response, text: &str) -> bool {
+    String::from_utf8_lossy(&reply.body).contains(text)
+}
+
+/// A moment in seconds since 1970 in RFC 3339.
+fn instant(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}
+
+/// A span of seconds in the largest unit that it has two of.
+fn span(seconds: i64) -> String {
+    let [minutes, hours, days] = [60, 3600, 86400].map(|unit| seconds / unit);
+    match (minutes, hours, days) {
+        (_, _, 2..) => format!("{days} days"),
+        (_, 2.., _) => format!("{hours} h"),
+        (2.., _, _) => format!("{minutes} min"),
+        _ => format!("{} s", Duration::from_secs(seconds.unsigned_abs()).as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
