@@ -1,0 +1,341 @@
+//! The configuration as an ordinary user meets it: owners and modes, mistakes, and a job that has
+//! nothing but variables (R4 to R7).
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
+use quayfed_sandbox::{EXCHANGE_PATH, Sandbox, TokenShape};
+
+use crate::binary::{Home, SUBJECT, at_sandbox, configuration, is_root, uid};
+
+const FILE: &str = ".config/quayfed/config.toml";
+
+#[test]
+fn r4_the_variables_alone_suffice_for_a_job_with_a_token() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    sandbox.quay().bind("acme+ci", &sandbox.issuer().url(), SUBJECT, None);
+    let token = sandbox.issuer().mint(&TokenShape::default().subject(SUBJECT));
+    for source in ["QUAYFED_TOKEN", "QUAYFED_TOKEN_VARIABLE", "QUAYFED_TOKEN_FILE"] {
+        let mut home = Home::new();
+        let ca = home.write("ca.pem", &fs::read_to_string(sandbox.ca_file()).expect("a CA"), 0o644);
+        home.set("QUAYFED_REGISTRY", &host);
+        home.set("QUAYFED_ROBOT", "acme+ci");
+        home.set("QUAYFED_CA_FILE", ca.to_str().expect("text"));
+        match source {
+            "QUAYFED_TOKEN" => home.set(source, &token),
+            "QUAYFED_TOKEN_VARIABLE" => {
+                home.set(source, "QUAY_TOKEN");
+                home.set("QUAY_TOKEN", &token);
+            }
+            _ => {
+                let file = home.write("token", &format!("{token}\n"), 0o644);
+                home.set(source, file.to_str().expect("text"));
+            }
+        }
+        let before = sandbox.quay().count(EXCHANGE_PATH);
+        for _ in 0..2 {
+            home.get(&host).token();
+        }
+        assert_eq!(sandbox.quay().count(EXCHANGE_PATH), before + 1, "{source}");
+        assert!(home.get("docker.io").is_not_found());
+        assert_eq!(home.run("list", "").stdout, format!("{{\"{host}\":\"acme+ci\"}}\n"));
+    }
+}
+
+#[test]
+fn r4_the_variables_alone_suffice_for_client_credentials() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let of_sandbox = at_sandbox(&sandbox);
+    for endpoint in ["QUAYFED_ISSUER", "QUAYFED_TOKEN_ENDPOINT"] {
+        let mut home = Home::new();
+        home.set("QUAYFED_REGISTRY", &host);
+        home.set("QUAYFED_ROBOT", "acme+ci");
+        home.set("QUAYFED_CA_FILE", of_sandbox.path("ca.pem").to_str().expect("text"));
+        home.set("QUAYFED_CLIENT_ID", crate::binary::CLIENT);
+        home.set("QUAYFED_CLIENT_SECRET", crate::binary::SECRET);
+        home.set("QUAYFED_SCOPES", "openid profile");
+        let url = match endpoint {
+            "QUAYFED_ISSUER" => sandbox.issuer().url(),
+            _ => sandbox.issuer().token_endpoint(),
+        };
+        home.set(endpoint, url);
+        home.get(&host).token();
+        let asked = sandbox.issuer().token_requests().pop().expect("a request");
+        assert_eq!(asked.scope.as_deref(), Some("openid profile"));
+    }
+}
+
+#[test]
+fn r4_variables_are_laid_over_the_files_and_over_a_plan() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    sandbox.quay().add_robot("acme+job");
+    sandbox.quay().bind("acme+job", &sandbox.issuer().url(), SUBJECT, None);
+    let mut home = at_sandbox(&sandbox);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    for _ in 0..2 {
+        assert!(home.get(&host).stdout.contains("acme+ci"));
+        home.set("QUAYFED_REGISTRY", &host);
+        home.set("QUAYFED_ROBOT", "acme+job");
+        home.set("QUAYFED_CA_FILE", home.path("ca.pem").to_str().expect("text"));
+        home.set("QUAYFED_TOKEN", sandbox.issuer().mint(&TokenShape::default().subject(SUBJECT)));
+        for _ in 0..2 {
+            assert!(home.get(&host).stdout.contains("acme+job"));
+        }
+        for name in ["QUAYFED_REGISTRY", "QUAYFED_ROBOT", "QUAYFED_CA_FILE", "QUAYFED_TOKEN"] {
+            home.set(name, "");
+        }
+    }
+}
+
+#[test]
+fn r5_a_configuration_of_roots_serves_everybody_and_one_of_a_third_user_nobody() {
+    if !is_root() {
+        println!("skipped: giving a file to another user needs root");
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let path = home.path(FILE);
+    chown(&path, Some(0), Some(0)).expect("owner set");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("mode set");
+    home.get(&host).token();
+    for third in [uid() + 1, 65534] {
+        chown(&path, Some(third), Some(0)).expect("owner set");
+        let ran = home.get(&host);
+        assert!(ran.cause().contains(path.to_str().expect("text")), "{ran:?}");
+        assert!(ran.cause().contains(&third.to_string()), "{ran:?}");
+        assert!(home.get("docker.io").cause().contains(&third.to_string()), "every get fails");
+        assert_eq!(home.run("list", "").stdout, "{}\n");
+    }
+}
+
+#[test]
+fn r5_a_configuration_that_others_can_write_is_refused() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    for (mode, good) in
+        [(0o600, true), (0o644, true), (0o640, true), (0o660, false), (0o602, false)]
+    {
+        fs::set_permissions(home.path(FILE), fs::Permissions::from_mode(mode)).expect("mode set");
+        let ran = home.get(&host);
+        if good {
+            ran.token();
+        } else {
+            assert!(ran.cause().contains(&format!("{mode:04o}")), "{ran:?}");
+            println!("{}\n{}", ran.cause(), ran.hint());
+        }
+    }
+}
+
+#[test]
+fn r5_what_cannot_be_read_is_an_error_and_what_cannot_be_reached_is_absent() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    if rustix::process::geteuid().as_raw() == 0 && uid() == 0 {
+        return;
+    }
+    fs::set_permissions(home.path(FILE), fs::Permissions::from_mode(0o000)).expect("mode set");
+    let ran = home.get(&host);
+    assert!(ran.cause().contains(home.path(FILE).to_str().expect("text")), "{ran:?}");
+    fs::set_permissions(home.path(FILE), fs::Permissions::from_mode(0o600)).expect("mode set");
+    // A folder on the way that cannot be searched.
+    fs::set_permissions(home.path(".config"), fs::Permissions::from_mode(0o000)).expect("mode set");
+    assert!(home.get(&host).is_not_found());
+    fs::set_permissions(home.path(".config"), fs::Permissions::from_mode(0o700)).expect("mode set");
+    // What QUAYFED_CONFIG names must exist.
+    home.set("QUAYFED_CONFIG", "/nowhere/config.toml");
+    assert!(home.get("docker.io").cause().contains("/nowhere/config.toml"));
+}
+
+#[test]
+fn r6_a_mistake_in_the_file_as_a_whole_fails_every_get_and_no_other_does() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let good = configuration(&sandbox, &home);
+    for whole in [
+        format!("{good}\nnot toml"),
+        format!("{good}\n[registries.\"x\"]\nrobot = \"a1+b1\"\n"),
+        format!("{good}\n[registry.\"no server?\"]\nrobot = \"a1+b1\"\n"),
+    ] {
+        home.configure(&whole);
+        for server in [&host, "docker.io"] {
+            let ran = home.get(server);
+            assert!(ran.cause().contains(home.path(FILE).to_str().expect("text")), "{ran:?}");
+            println!("{}\n    {}", ran.cause(), ran.hint());
+        }
+        assert_eq!(home.run("list", "").stdout, "{}\n");
+    }
+    for part in [
+        format!(
+            "{good}\n[registry.\"other.example.com\"]\nrobott = \"a1+b1\"\nidentity = \"sso\"\n"
+        ),
+        format!(
+            "{good}\n[registry.\"other.example.com\"]\nrobot = \"a1+b1\"\nidentity = \"ssso\"\n"
+        ),
+        format!("{good}\n[identity.other]\nsource = \"vault\"\n"),
+    ] {
+        home.configure(&part);
+        home.get(&host).token();
+        assert!(home.get("docker.io").is_not_found());
+        let other = home.get("other.example.com");
+        if part.contains("other.example.com") {
+            println!("{}\n    {}", other.cause(), other.hint());
+        }
+    }
+}
+
+#[test]
+fn r7_a_secret_that_others_can_read_is_refused_unless_its_folder_bars_them() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let path = home.path("secret");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).expect("mode set");
+    let ran = home.get(&host);
+    assert!(ran.cause().contains("0604"), "{ran:?}");
+    println!("{}\n    {}", ran.cause(), ran.hint());
+    let text = configuration(&sandbox, &home);
+    home.configure(
+        &text.replace("client_secret_file", "allow_readable_secret = true\nclient_secret_file"),
+    );
+    home.get(&host).token();
+    home.run("erase", &host);
+    // In a folder that others cannot enter, the file's own mode does not matter.
+    home.make_folder("barred", 0o700);
+    let barred = home.write("barred/secret", crate::binary::SECRET, 0o604);
+    home.configure(&text.replace(path.to_str().expect("text"), barred.to_str().expect("text")));
+    home.get(&host).token();
+    home.run("erase", &host);
+    fs::set_permissions(&barred, fs::Permissions::from_mode(0o620)).expect("mode set");
+    assert!(home.get(&host).cause().contains("0620"), "one that others can write is refused");
+}
+
+#[test]
+fn r7_a_secret_is_read_from_a_file_a_variable_or_a_systemd_credential() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    let text = configuration(&sandbox, &home);
+    let file = format!("client_secret_file = \"{}\"", home.path("secret").display());
+    home.configure(&text.replace(&file, "client_secret_env = \"BUILD_SECRET\""));
+    assert!(home.get(&host).cause().contains("BUILD_SECRET"));
+    home.set("BUILD_SECRET", crate::binary::SECRET);
+    home.get(&host).token();
+    home.configure(&text.replace(&file, "client_secret_credential = \"quay\""));
+    let ran = home.get(&host);
+    assert!(ran.cause().contains("CREDENTIALS_DIRECTORY"), "{ran:?}");
+    let credentials = home.make_folder("credentials", 0o500);
+    home.set("CREDENTIALS_DIRECTORY", credentials.to_str().expect("text"));
+    assert!(home.get(&host).cause().contains("quay"));
+    // As systemd leaves it: readable by the service's user alone.
+    home.write("credentials/quay", crate::binary::SECRET, 0o400);
+    home.get(&host).token();
+    assert_eq!(sandbox.quay().count(EXCHANGE_PATH), 2);
+}
+
+#[test]
+fn r7_a_pipe_or_a_device_is_no_secret_and_nobody_waits_for_it() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let text = configuration(&sandbox, &home);
+    let pipe = home.path("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
+    home.own(&pipe);
+    for path in [pipe.to_str().expect("text"), "/dev/zero", "/dev/null", "/"] {
+        home.configure(&text.replace(home.path("secret").to_str().expect("text"), path));
+        let ran = home.get(&host);
+        assert!(ran.cause().contains(path), "{ran:?}");
+    }
+}
+
+#[test]
+fn r5_a_set_user_id_program_is_refused() {
+    if !is_root() {
+        println!("skipped: another user's program needs root");
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let folder = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a folder");
+    let program = folder.path().join("docker-credential-quayfed");
+    fs::copy(crate::binary::program(), &program).expect("copied");
+    chown(&program, Some(uid() + 1), Some(uid() + 1)).expect("owner set");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("mode set");
+    let mut command = home.command(&program);
+    command.arg("get");
+    let output = crate::binary::start(command, &sandbox.quay().host()).wait_with_output();
+    let ran = crate::binary::Ran::from(output.expect("an end"));
+    assert!(ran.cause().contains("set-user-ID"), "{ran:?}");
+}
+
+#[test]
+fn on_error_anonymous_goes_on_without_credentials_and_says_why() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let text = configuration(&sandbox, &home);
+    home.configure(&text.replacen("robot =", "on_error = \"anonymous\"\nrobot =", 1));
+    home.write("secret", "wrong", 0o600);
+    let ran = home.get(&host);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (Some(1), "credentials not found in native keychain\n")
+    );
+    assert!(ran.stderr.contains("hint: ") && ran.stderr.contains("going on without credentials"));
+    // A mistake in the configuration still fails.
+    home.configure(&text.replacen("robot =", "on_error = \"anonymous\"\nrobott =", 1));
+    assert!(home.get(&host).cause().contains("robott"));
+}
+
+#[test]
+fn a_change_of_the_configuration_is_noticed_at_the_very_next_get() {
+    let sandbox = Sandbox::start();
+    sandbox.quay().add_robot("acme+xi");
+    sandbox.quay().bind("acme+xi", &sandbox.issuer().url(), SUBJECT, None);
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let first = configuration(&sandbox, &home);
+    let second = first.replace("acme+ci", "acme+xi");
+    let path = home.path(FILE);
+    let is_now = |robot: &str| assert!(home.get(&host).stdout.contains(robot), "{robot}");
+    let settle = || std::thread::sleep(std::time::Duration::from_millis(2100));
+    is_now("acme+ci");
+    settle();
+    is_now("acme+ci");
+    // Written in place, of the same size, and its times set back.
+    let before = fs::metadata(&path).expect("a file").modified().expect("a time");
+    home.configure(&second);
+    fs::File::options().write(true).open(&path).expect("a file").set_modified(before).expect("set");
+    is_now("acme+xi");
+    settle();
+    is_now("acme+xi");
+    // Replaced by rename.
+    home.write(".config/quayfed/new", &first, 0o600);
+    fs::rename(home.path(".config/quayfed/new"), &path).expect("renamed");
+    is_now("acme+ci");
+    settle();
+    is_now("acme+ci");
+    // A link, whose target changes.
+    let target = home.write("target", &second, 0o600);
+    fs::remove_file(&path).expect("removed");
+    assert!(home.get(&host).is_not_found(), "removed");
+    std::os::unix::fs::symlink(&target, &path).expect("linked");
+    is_now("acme+xi");
+    settle();
+    is_now("acme+xi");
+    home.write("target", &first, 0o600);
+    is_now("acme+ci");
+}

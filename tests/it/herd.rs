@@ -1,0 +1,145 @@
+//! Many processes at once: one asks, all are answered (R15, R16).
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::binary::{Home, Ran, at_sandbox, start};
+
+fn herd(home: &Home, host: &str, size: usize) -> Vec<Child> {
+    (0..size).map(|_| start(home.helper("get"), host)).collect()
+}
+
+fn ends(children: Vec<Child>) -> Vec<Ran> {
+    children.into_iter().map(|child| child.wait_with_output().expect("an end").into()).collect()
+}
+
+fn asked(sandbox: &Sandbox) -> (usize, usize) {
+    let issuer = sandbox.issuer();
+    (issuer.count(issuer.token_path()), sandbox.quay().count(EXCHANGE_PATH))
+}
+
+#[test]
+fn two_hundred_cold_gets_at_once_make_one_token_request_and_one_exchange() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let began = Instant::now();
+    let ran = ends(herd(&home, &sandbox.quay().host(), 200));
+    println!("200 cold gets took {:?}, asked {:?}", began.elapsed(), asked(&sandbox));
+    let mut tokens: Vec<String> = ran.iter().map(Ran::token).collect();
+    assert_eq!(tokens.len(), 200);
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(asked(&sandbox), (1, 1));
+}
+
+#[test]
+fn r16_a_herd_waits_for_a_slow_provider_and_a_slow_quay_and_asks_once() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let token_path = sandbox.issuer().token_path();
+    sandbox.issuer().fault(token_path, Fault::Delay(Duration::from_secs(6)), Times::Always);
+    sandbox.quay().fault(EXCHANGE_PATH, Fault::Delay(Duration::from_secs(11)), Times::Always);
+    let mut children = herd(&home, &sandbox.quay().host(), 20);
+    std::thread::sleep(Duration::from_secs(8));
+    children.extend(herd(&home, &sandbox.quay().host(), 20));
+    let ran = ends(children);
+    let mut tokens: Vec<String> = ran.iter().map(Ran::token).collect();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(asked(&sandbox), (1, 1));
+}
+
+#[test]
+fn r16_a_failure_is_the_failure_of_all_who_waited_for_it() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    home.write("secret", "wrong", 0o600);
+    let token_path = sandbox.issuer().token_path();
+    sandbox.issuer().fault(token_path, Fault::Delay(Duration::from_secs(2)), Times::Always);
+    let ran = ends(herd(&home, &sandbox.quay().host(), 20));
+    let mut causes: Vec<&str> = ran.iter().map(Ran::cause).collect();
+    causes.dedup();
+    assert_eq!(causes.len(), 1, "{causes:?}");
+    assert_eq!(asked(&sandbox), (1, 0));
+}
+
+/// A get that has taken the lock and now waits for the provider.
+fn holder(sandbox: &Sandbox, home: &Home) -> Child {
+    let token_path = sandbox.issuer().token_path();
+    sandbox.issuer().fault(token_path, Fault::Hang, Times::Once);
+    let holder = start(home.helper("get"), &sandbox.quay().host());
+    let began = Instant::now();
+    while sandbox.issuer().count(token_path) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "the holder never asked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    holder
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+#[test]
+fn r16_when_the_holder_dies_the_next_one_takes_over_at_once() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let mut holder = holder(&sandbox, &home);
+    let waiters = herd(&home, &sandbox.quay().host(), 10);
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    kill_process(pid(&holder), Signal::KILL).expect("killed");
+    let ran = ends(waiters);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let mut tokens: Vec<String> = ran.iter().map(Ran::token).collect();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(asked(&sandbox), (2, 1));
+    holder.wait().expect("an end");
+}
+
+#[test]
+fn r16_when_the_holder_is_stopped_those_who_come_later_go_on_after_its_deadline() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    // A holder with a deadline of 6 s; the waiters have 25 s.
+    let text = crate::binary::configuration(&sandbox, &home);
+    home.configure(&text.replacen("robot =", "deadline = \"6s\"\nrobot =", 1));
+    let mut holder = holder(&sandbox, &home);
+    kill_process(pid(&holder), Signal::STOP).expect("stopped");
+    home.configure(&text);
+    let began = Instant::now();
+    let ran = ends(herd(&home, &host, 5));
+    let took = began.elapsed();
+    for one in &ran {
+        one.token();
+    }
+    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(15), "{took:?}");
+    kill_process(pid(&holder), Signal::KILL).expect("killed");
+    holder.wait().expect("an end");
+}
+
+#[test]
+fn r16_a_lock_that_says_nothing_for_two_seconds_is_passed_by() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    home.get(&host).token();
+    home.run("erase", &host);
+    // Somebody holds the lock who is no helper: flock(1) of util-linux.
+    let lock = crate::simulation::files_ending(&home.cache(), ".lock").remove(0);
+    let mut flock = home.command("/usr/bin/flock");
+    flock.arg(&lock).args(["sleep", "30"]);
+    let mut child = flock.spawn().expect("started");
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    home.get(&host).token();
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(6), "{took:?}");
+    let _ = child.kill();
+    child.wait().expect("an end");
+}

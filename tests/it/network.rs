@@ -1,0 +1,479 @@
+//! Requests, R18 to R21 and R26: time, retries, trust, and what a server may say.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times, TokenShape};
+
+use crate::binary::{Home, Ran, at_sandbox, configuration, is_root, program, start};
+
+fn exchanges(sandbox: &Sandbox) -> usize {
+    sandbox.quay().count(EXCHANGE_PATH)
+}
+
+fn token_requests(sandbox: &Sandbox) -> usize {
+    sandbox.issuer().count(sandbox.issuer().token_path())
+}
+
+/// The configuration with more keys in the registry's table.
+fn with_registry_keys(sandbox: &Sandbox, home: &Home, keys: &str) -> String {
+    configuration(sandbox, home).replacen("robot =", &format!("{keys}\nrobot ="), 1)
+}
+
+/// The configuration with more keys in the identity's table.
+fn with_identity_keys(sandbox: &Sandbox, home: &Home, keys: &str) -> String {
+    configuration(sandbox, home).replacen("source =", &format!("{keys}\nsource ="), 1)
+}
+
+#[test]
+fn r18_a_passing_fault_of_the_exchange_is_tried_again_once() {
+    for fault in [
+        Fault::respond(500, "text/html", "<html>Internal Server Error</html>"),
+        Fault::respond(502, "text/html", "<html>Quay Loading</html>"),
+        Fault::respond(503, "text/html", ""),
+        Fault::respond(504, "text/html", ""),
+        Fault::Reset,
+        Fault::Close,
+    ] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        sandbox.quay().fault(EXCHANGE_PATH, fault.clone(), Times::Once);
+        home.get(&sandbox.quay().host()).token();
+        assert_eq!((token_requests(&sandbox), exchanges(&sandbox)), (1, 2), "{fault:?}");
+    }
+}
+
+#[test]
+fn r18_a_lasting_fault_is_tried_twice_and_a_refusal_once() {
+    for (fault, wanted) in [
+        (Fault::respond(502, "text/html", ""), 2),
+        (Fault::Close, 2),
+        (Fault::respond(400, "application/json", "{}"), 1),
+        (Fault::respond(401, "application/json", "{}"), 1),
+        (Fault::respond(429, "application/json", "{}"), 1),
+        (Fault::respond(404, "text/html", ""), 1),
+        (Fault::respond(200, "application/json", "{}"), 1),
+        (Fault::Redirect("https://localhost:1/".to_owned()), 1),
+    ] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        sandbox.quay().fault(EXCHANGE_PATH, fault.clone(), Times::Always);
+        let ran = home.get(&sandbox.quay().host());
+        assert!(!ran.cause().is_empty());
+        assert_eq!(exchanges(&sandbox), wanted, "{fault:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn r18_the_provider_is_asked_again_after_502_and_not_after_500() {
+    for (status, wanted) in [(502, 2), (503, 2), (504, 2), (500, 1), (401, 1), (429, 1)] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        let path = sandbox.issuer().token_path();
+        sandbox.issuer().fault(
+            path,
+            Fault::respond(status, "application/json", "{}"),
+            Times::Always,
+        );
+        home.get(&sandbox.quay().host()).cause();
+        assert_eq!(token_requests(&sandbox), wanted, "{status}");
+    }
+}
+
+#[test]
+fn r18_everything_ends_within_its_deadline() {
+    let hang = |sandbox: &Sandbox, provider: bool| {
+        if provider {
+            sandbox.issuer().fault("*", Fault::Hang, Times::Always);
+        } else {
+            sandbox.quay().fault("*", Fault::Hang, Times::Always);
+        }
+    };
+    for (provider, registry_keys, identity_keys) in [
+        (true, "", "timeout = \"1s\""),
+        (true, "deadline = \"1s\"", ""),
+        (false, "exchange_timeout = \"1s\"", ""),
+        (false, "deadline = \"1s\"", ""),
+    ] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        let text = with_registry_keys(&sandbox, &home, registry_keys);
+        home.configure(&text.replacen("source =", &format!("{identity_keys}\nsource ="), 1));
+        hang(&sandbox, provider);
+        let began = Instant::now();
+        let ran = home.get(&sandbox.quay().host());
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(2500), "{took:?} {ran:?}");
+        println!("{}", ran.cause());
+    }
+}
+
+#[test]
+fn r18_a_reply_that_trickles_ends_within_the_deadline_too() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    home.configure(&with_registry_keys(&sandbox, &home, "exchange_timeout = \"1s\""));
+    let trickle = Fault::Trickle { every: Duration::from_millis(100) };
+    sandbox.quay().fault(EXCHANGE_PATH, trickle, Times::Always);
+    let began = Instant::now();
+    home.get(&sandbox.quay().host()).cause();
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn r18_a_refresh_is_two_requests() {
+    let sandbox = Sandbox::start();
+    sandbox.quay().set_robot_token_life(Duration::from_secs(12));
+    let home = at_sandbox(&sandbox);
+    let first = home.get(&sandbox.quay().host()).token();
+    sandbox.issuer().forget_requests();
+    sandbox.quay().forget_requests();
+    std::thread::sleep(Duration::from_millis(9500));
+    let second = home.get(&sandbox.quay().host()).token();
+    assert_ne!(first, second);
+    let paths = |requests: Vec<quayfed_sandbox::Recorded>| {
+        requests.into_iter().map(|request| request.path).collect::<Vec<_>>()
+    };
+    // Quay itself asks the issuer for its discovery and keys; the helper asks for a token alone.
+    let of_issuer = paths(sandbox.issuer().requests());
+    assert_eq!(of_issuer.iter().filter(|path| **path == sandbox.issuer().token_path()).count(), 1);
+    assert_eq!(
+        of_issuer.iter().filter(|path| **path == sandbox.issuer().discovery_path()).count(),
+        1
+    );
+    assert_eq!(paths(sandbox.quay().requests()), [EXCHANGE_PATH]);
+}
+
+#[test]
+fn r19_no_redirect_is_followed_and_no_token_goes_anywhere_else() {
+    let elsewhere = Sandbox::start();
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let target = format!("{}{EXCHANGE_PATH}", elsewhere.quay().url());
+    sandbox.quay().fault(EXCHANGE_PATH, Fault::Redirect(target), Times::Always);
+    home.get(&sandbox.quay().host()).cause();
+    sandbox.quay().clear_faults();
+    home.run("erase", &sandbox.quay().host());
+    let target = elsewhere.issuer().token_endpoint();
+    sandbox.issuer().fault(sandbox.issuer().token_path(), Fault::Redirect(target), Times::Always);
+    home.get(&sandbox.quay().host()).cause();
+    assert!(elsewhere.quay().requests().is_empty() && elsewhere.issuer().requests().is_empty());
+}
+
+#[test]
+fn r19_discovery_must_name_the_configured_issuer_byte_for_byte() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let url = sandbox.issuer().url();
+    home.configure(
+        &configuration(&sandbox, &home)
+            .replace(&format!("issuer = \"{url}\""), &format!("issuer = \"{url}/\"")),
+    );
+    let ran = home.get(&sandbox.quay().host());
+    assert!(ran.cause().contains(&format!("`{url}`")), "{ran:?}");
+    assert!(ran.cause().contains(&format!("`{url}/`")), "{ran:?}");
+    assert_eq!(token_requests(&sandbox), 0, "no secret was sent");
+}
+
+#[test]
+fn r19_http_is_allowed_to_loopback_alone_and_only_where_it_says_so() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    for (api_url, keys) in [
+        ("http://127.0.0.1:1", ""),
+        ("http://localhost:1", "allow_http_loopback = true"),
+        ("http://192.0.2.1", "allow_http_loopback = true"),
+        ("http://127.0.0.1.example.com", "allow_http_loopback = true"),
+    ] {
+        let keys = format!("api_url = \"{api_url}\"\n{keys}");
+        home.configure(&with_registry_keys(&sandbox, &home, &keys));
+        let ran = home.get(&host);
+        assert!(ran.cause().contains(api_url), "{ran:?}");
+        assert_eq!(token_requests(&sandbox), 0);
+    }
+    let plain = sandbox.quay().http_url().replace("localhost", "127.0.0.1");
+    let keys = format!("api_url = \"{plain}\"\nallow_http_loopback = true");
+    home.configure(&with_registry_keys(&sandbox, &home, &keys));
+    home.get(&host).token();
+}
+
+#[test]
+fn r19_a_token_that_cannot_be_one_is_not_sent() {
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    home.configure(&format!(
+        "[registry.\"{host}\"]\nrobot = \"acme+ci\"\nidentity = \"job\"\nca_file = \"{}\"\n\
+         [identity.job]\nsource = \"env\"\nvariable = \"JOB\"\n",
+        home.path("ca.pem").display()
+    ));
+    let long = sandbox.issuer().mint(&TokenShape::default().length(6200));
+    let good = sandbox.issuer().mint(&TokenShape::default());
+    for token in ["gibberish", "a.b", &format!("{good}.x"), &good.replace('.', ". "), &long] {
+        home.set("JOB", token);
+        let ran = home.get(&host);
+        assert!(!ran.cause().contains(token) && !ran.hint().contains(token), "{ran:?}");
+        assert_eq!(exchanges(&sandbox), 0, "{ran:?}");
+    }
+    // The longest that fits: 6123 bytes with the robot's name and a colon.
+    let fits = sandbox.issuer().mint(&TokenShape::default().length(6123 - "acme+ci:".len()));
+    home.set("JOB", fits);
+    home.get(&host).token();
+}
+
+#[test]
+fn r20_only_the_ca_of_that_one_registry_or_identity_is_trusted_besides_the_systems() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    let text = configuration(&sandbox, &home);
+    let ca = format!("ca_file = \"{}\"\n", home.path("ca.pem").display());
+    // Without the registry's: the exchange fails, the provider is asked.
+    home.configure(&text.replacen(&ca, "", 1));
+    assert!(home.get(&host).cause().contains("certificate"));
+    assert_eq!((token_requests(&sandbox), exchanges(&sandbox)), (1, 0));
+    // Without the identity's: the provider is not even asked.
+    let (registry, identity) = text.split_once("[identity").expect("two tables");
+    home.configure(&format!("{registry}[identity{}", identity.replace(&ca, "")));
+    assert!(home.get(&host).cause().contains("certificate"));
+    assert_eq!(token_requests(&sandbox), 1);
+}
+
+#[test]
+fn r20_a_ca_file_that_is_empty_or_missing_is_an_error() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    for spoil in ["empty", "missing", "no PEM"] {
+        let path = home.path("ca.pem");
+        match spoil {
+            "empty" => std::fs::write(&path, "").expect("written"),
+            "missing" => std::fs::remove_file(&path).expect("removed"),
+            _ => std::fs::write(&path, "no certificate").expect("written"),
+        }
+        let ran = home.get(&host);
+        assert!(ran.cause().contains(path.to_str().expect("text")), "{spoil}: {ran:?}");
+    }
+}
+
+#[test]
+fn ssl_cert_file_replaces_the_systems_bundle() {
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    let ca = format!("ca_file = \"{}\"\n", home.path("ca.pem").display());
+    home.configure(&configuration(&sandbox, &home).replace(&ca, ""));
+    assert!(home.get(&host).cause().contains("certificate"));
+    home.set("SSL_CERT_FILE", home.path("ca.pem").to_str().expect("text"));
+    home.get(&host).token();
+    home.set("SSL_CERT_FILE", "/nowhere/ca.pem");
+    home.run("erase", &host);
+    assert!(home.get(&host).cause().contains("/nowhere/ca.pem"));
+}
+
+/// A proxy for CONNECT that counts what it is asked for.
+fn proxy() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming().take(50) {
+            let Ok(client) = client else { return };
+            counter.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || tunnel(client));
+        }
+    });
+    (address, asked)
+}
+
+fn tunnel(mut client: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    let mut request = String::new();
+    reader.read_line(&mut request).ok()?;
+    let target = request.split(' ').nth(1)?.replace("localhost", "127.0.0.1");
+    let mut line = String::new();
+    while reader.read_line(&mut line).ok()? > 2 {
+        line.clear();
+    }
+    let mut server = TcpStream::connect(target).ok()?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
+    let (mut to_server, mut from_server) = (server.try_clone().ok()?, server.try_clone().ok()?);
+    let mut to_client = client.try_clone().ok()?;
+    std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+    std::io::copy(&mut reader, &mut to_server).ok()?;
+    server.flush().ok()
+}
+
+#[test]
+fn r20_a_proxy_is_used_where_it_is_named_and_nowhere_else() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let ask = |variables: &[(&str, &str)], registry: &str, identity: &str| {
+        let (address, asked) = proxy();
+        let mut home = at_sandbox(&sandbox);
+        for (name, value) in variables {
+            home.set(name, value.replace("PROXY", &address));
+        }
+        let text = with_identity_keys(&sandbox, &home, &identity.replace("PROXY", &address));
+        let keys = registry.replace("PROXY", &address);
+        home.configure(&text.replacen("robot =", &format!("{keys}\nrobot ="), 1));
+        home.get(&host).token();
+        asked.load(Ordering::SeqCst)
+    };
+    assert_eq!(ask(&[], "", ""), 0);
+    // Discovery and token request share a connection; the exchange has its own.
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "", ""), 2);
+    assert_eq!(ask(&[("https_proxy", "PROXY")], "", ""), 2);
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY"), ("NO_PROXY", "localhost")], "", ""), 0);
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "proxy = \"none\"", ""), 1);
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "proxy = \"none\"", "proxy = \"none\""), 0);
+    assert_eq!(ask(&[], "proxy = \"PROXY\"", ""), 1);
+    assert_eq!(ask(&[], "", "proxy = \"PROXY\""), 1);
+    assert_eq!(ask(&[("HTTP_PROXY", "PROXY")], "", ""), 0);
+}
+
+#[test]
+fn r21_a_reply_that_is_no_robot_token_of_ours_is_no_answer() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    let shape = || sandbox.quay().robot_token_shape("acme+ci");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a time")
+        .as_secs();
+    for token in [
+        "gibberish".to_owned(),
+        String::new(),
+        sandbox.quay().mint(&shape().subject("acme+other")),
+        sandbox.quay().mint(&shape().without("sub")),
+        sandbox.quay().mint(&shape().without("exp")),
+        sandbox.quay().mint(&shape().claim("iat", now).claim("exp", now)),
+        sandbox.quay().mint(&shape().length(8193)),
+    ] {
+        sandbox.quay().next_robot_token(token.clone());
+        let ran = home.get(&host);
+        ran.cause();
+        assert!(token.is_empty() || !ran.stderr.contains(&token));
+        home.run("erase", &host);
+    }
+    sandbox.quay().next_robot_token(sandbox.quay().mint(&shape().length(8192)));
+    home.get(&host).token();
+}
+
+#[test]
+fn r21_broken_replies_of_every_kind_end_in_one_line() {
+    let faults = || {
+        [
+            Fault::truncate(200, "{\"token\":\"", 100),
+            Fault::TruncateReply { keep: 20 },
+            Fault::Huge { bytes: 64 * 1024 * 1024, announced: true },
+            Fault::Huge { bytes: 64 * 1024 * 1024, announced: false },
+            Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+            Fault::Raw(vec![0; 100_000]),
+            Fault::respond(
+                200,
+                "text/html",
+                "<html><body>Welcome to the hotel's network</body></html>",
+            ),
+            Fault::respond(200, "application/json", "[1,2"),
+            Fault::respond(200, "application/json", "null"),
+            Fault::respond(200, "application/json", vec![0xff, 0xfe, 0x00]),
+            Fault::respond(204, "application/json", ""),
+            Fault::respond(403, "text/html", "<html><h1>Blocked by policy</h1></html>"),
+            Fault::respond(407, "text/html", "<html>"),
+            Fault::respond(599, "text/plain", "\u{1b}[2J\u{202e}evil"),
+        ]
+    };
+    for at_quay in [true, false] {
+        for fault in faults() {
+            let sandbox = Sandbox::start();
+            let home = at_sandbox(&sandbox);
+            if at_quay {
+                sandbox.quay().fault(EXCHANGE_PATH, fault.clone(), Times::Always);
+            } else {
+                let path = sandbox.issuer().token_path();
+                sandbox.issuer().fault(path, fault.clone(), Times::Always);
+            }
+            let ran = home.get(&sandbox.quay().host());
+            let kind = format!("{fault:?}").chars().take(60).collect::<String>();
+            println!("{at_quay} {kind}\n    {}\n    {}", ran.cause(), ran.hint());
+            assert!(!ran.stderr.contains('<') && !ran.stderr.contains('\u{1b}'), "{ran:?}");
+            assert!(!ran.stderr.contains("hotel") && !ran.stderr.contains("Blocked"), "{ran:?}");
+            assert!(ran.cause().len() < 600, "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn r21_what_a_server_said_is_shown_without_the_secrets_that_were_sent() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let said = format!(
+        "{{\"error\":\"invalid_client\",\"error_description\":\"no such secret: {} in eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln\"}}",
+        crate::binary::SECRET
+    );
+    let path = sandbox.issuer().token_path();
+    sandbox.issuer().fault(path, Fault::respond(401, "application/json", said), Times::Always);
+    let ran = home.get(&sandbox.quay().host());
+    assert!(ran.cause().contains("[redacted]"), "{ran:?}");
+    assert!(!ran.stderr.contains(crate::binary::SECRET) && !ran.stderr.contains("eyJ"), "{ran:?}");
+    for entry in std::fs::read_dir(home.cache()).expect("a folder") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
+        assert!(!text.contains(crate::binary::SECRET), "a secret in the attempt record");
+    }
+}
+
+#[test]
+fn r26_a_name_server_that_does_not_answer_holds_neither_answer_nor_deadline() {
+    if !is_root() {
+        println!("skipped: another resolv.conf needs root");
+        return;
+    }
+    // A name server that swallows every question; the C library waits for it in a thread.
+    let silent = UdpSocket::bind("127.0.0.153:53").expect("port 53 of a loopback address");
+    let home = Home::new();
+    let resolv = home.write("resolv.conf", "nameserver 127.0.0.153\n", 0o644);
+    let secret = home.write("secret", "x", 0o600);
+    home.configure(&format!(
+        "[registry.\"quay.invalid.example\"]\nrobot = \"acme+ci\"\nidentity = \"sso\"\n\
+         [identity.sso]\nsource = \"client-credentials\"\ntimeout = \"1s\"\n\
+         issuer = \"https://sso.invalid.example\"\nclient_id = \"x\"\n\
+         client_secret_file = \"{}\"\n",
+        secret.display()
+    ));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    let uid = crate::binary::uid().to_string();
+    command.arg(format!(
+        "mount --bind {} /etc/resolv.conf && exec setpriv --reuid {uid} --regid {uid} \
+         --clear-groups env -i HOME={} QUAYFED_CACHE_DIR={} {} get",
+        resolv.display(),
+        home.path("").display(),
+        home.cache().display(),
+        program().display()
+    ));
+    let began = Instant::now();
+    let ran = Ran::from(start(command, "quay.invalid.example").wait_with_output().expect("an end"));
+    let took = began.elapsed();
+    println!("{}", ran.cause());
+    assert!(took < Duration::from_millis(2500), "{took:?}: {ran:?}");
+    silent.set_nonblocking(true).expect("set");
+    assert!(silent.recv(&mut [0; 512]).is_ok(), "it was asked");
+}
+
+#[test]
+fn a_user_agent_names_the_program_and_its_version() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    home.get(&sandbox.quay().host()).token();
+    let requests = sandbox.quay().requests();
+    let agent = requests[0].header("user-agent").expect("a header");
+    assert_eq!(agent, format!("docker-credential-quayfed/{}", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,297 @@
+//! Where the cache is, who may use it, and what happens when it fails (R17, R22, R23, R28).
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use quayfed_sandbox::{EXCHANGE_PATH, Sandbox};
+
+use crate::binary::{Home, Ran, at_sandbox, is_root, program, start, uid};
+use crate::simulation::files_ending;
+
+fn exchanges(sandbox: &Sandbox) -> usize {
+    sandbox.quay().count(EXCHANGE_PATH)
+}
+
+/// Two gets; says whether the second one was answered from the cache.
+fn is_cached(sandbox: &Sandbox, home: &Home) -> bool {
+    let host = sandbox.quay().host();
+    let before = exchanges(sandbox);
+    home.get(&host).token();
+    let after = exchanges(sandbox);
+    home.get(&host).token();
+    assert_eq!(after, before + 1, "the first one asks");
+    exchanges(sandbox) == after
+}
+
+#[test]
+fn r22_the_cache_is_made_where_its_parent_is_the_callers_own() {
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let path = home.path("made");
+    home.set("QUAYFED_CACHE_DIR", path.to_str().expect("text"));
+    assert!(is_cached(&sandbox, &home));
+    let metadata = fs::metadata(&path).expect("a folder");
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o700, uid()));
+    for entry in fs::read_dir(&path).expect("a folder") {
+        let metadata = entry.expect("an entry").metadata().expect("metadata");
+        assert_eq!(metadata.mode() & 0o7777, 0o600);
+    }
+}
+
+#[test]
+fn r22_the_runtime_folder_serves_in_memory_alone() {
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    home.set("QUAYFED_CACHE_DIR", "relative/is/passed/over");
+    let runtime = home.make_folder("runtime", 0o700);
+    home.set("XDG_RUNTIME_DIR", runtime.to_str().expect("text"));
+    assert!(is_cached(&sandbox, &home));
+    assert_eq!(files_ending(&runtime.join("quayfed"), ".token").len(), 1);
+    // On disk it is passed over, and /dev/shm serves.
+    let disk = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a folder");
+    if is_in_memory(disk.path()) {
+        return;
+    }
+    home.own(disk.path());
+    home.set("XDG_RUNTIME_DIR", disk.path().to_str().expect("text"));
+    let last = Path::new("/dev/shm").join(format!("quayfed-{}", uid()));
+    let existed = last.exists();
+    home.run("erase", &sandbox.quay().host());
+    assert!(is_cached(&sandbox, &home));
+    assert!(files_ending(&disk.path().join("quayfed"), ".token").is_empty());
+    assert!(!files_ending(&last, ".token").is_empty());
+    home.run("erase", &sandbox.quay().host());
+    if !existed {
+        let _ = fs::remove_dir_all(&last);
+    }
+}
+
+fn is_in_memory(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|status| status.f_type == 0x0102_1994)
+}
+
+#[test]
+fn r22_a_folder_that_others_may_use_is_passed_over() {
+    let sandbox = Sandbox::start();
+    for mode in [0o750, 0o707, 0o770, 0o701] {
+        let mut home = at_sandbox(&sandbox);
+        let shared = home.make_folder("shared", mode);
+        home.set("QUAYFED_CACHE_DIR", shared.to_str().expect("text"));
+        let runtime = home.make_folder("runtime", 0o700);
+        home.set("XDG_RUNTIME_DIR", runtime.to_str().expect("text"));
+        home.get(&sandbox.quay().host()).token();
+        assert_eq!(fs::read_dir(&shared).expect("a folder").count(), 0, "{mode:o}");
+        assert_eq!(files_ending(&runtime.join("quayfed"), ".token").len(), 1, "{mode:o}");
+    }
+}
+
+#[test]
+fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
+    if !is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let user = at_sandbox(&sandbox);
+    let runtime = user.make_folder("runtime", 0o700);
+    let mut command = Command::new(program());
+    command.arg("get").env_clear().env("HOME", user.path(""));
+    command.env("XDG_RUNTIME_DIR", &runtime);
+    // For root the configuration must be root's.
+    let own = Home::of(0);
+    let text = fs::read_to_string(user.path(".config/quayfed/config.toml")).expect("a file");
+    let secret = own.write("secret", crate::binary::SECRET, 0o600);
+    let text =
+        text.replace(user.path("secret").to_str().expect("text"), secret.to_str().expect("text"));
+    command.env("QUAYFED_CONFIG", own.configure(&text));
+    Ran::from(start(command, &sandbox.quay().host()).wait_with_output().expect("an end")).token();
+    assert_eq!(fs::read_dir(&runtime).expect("a folder").count(), 0);
+    let _ = Command::new(program()).arg("erase").env_clear().output();
+}
+
+#[test]
+fn r23_what_is_not_a_private_regular_file_is_absent_and_replaced() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    home.get(&host).token();
+    let entry = files_ending(&home.cache(), ".token").remove(0);
+    let elsewhere = home.path("elsewhere");
+    fs::copy(&entry, &elsewhere).expect("copied");
+    home.own(&elsewhere);
+    let spoil: [(&str, &dyn Fn()); 7] = [
+        ("a symbolic link", &|| {
+            fs::remove_file(&entry).expect("removed");
+            symlink(&elsewhere, &entry).expect("linked");
+            home.own(&entry);
+        }),
+        ("a second link", &|| {
+            fs::remove_file(&entry).expect("removed");
+            fs::hard_link(&elsewhere, &entry).expect("linked");
+        }),
+        ("readable by others", &|| {
+            fs::set_permissions(&entry, fs::Permissions::from_mode(0o644)).expect("mode set");
+        }),
+        ("a pipe", &|| {
+            fs::remove_file(&entry).expect("removed");
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, &entry, rustix::fs::FileType::Fifo, mode, 0)
+                .expect("a pipe");
+            home.own(&entry);
+        }),
+        ("too large", &|| {
+            let file = fs::File::options().append(true).open(&entry).expect("a file");
+            file.set_len(10 * 1024 * 1024).expect("grown");
+        }),
+        ("damaged", &|| {
+            let mut bytes = fs::read(&entry).expect("a file");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&entry, bytes).expect("written");
+        }),
+        ("empty", &|| fs::write(&entry, "").expect("written")),
+    ];
+    for (what, spoil) in spoil {
+        spoil();
+        let before = exchanges(&sandbox);
+        home.get(&host).token();
+        assert_eq!(exchanges(&sandbox), before + 1, "{what} is not believed");
+        home.get(&host).token();
+        assert_eq!(exchanges(&sandbox), before + 1, "{what} is replaced");
+    }
+}
+
+#[test]
+fn r10_an_entry_under_another_ones_name_is_not_believed() {
+    let sandbox = Sandbox::start();
+    sandbox.quay().add_robot("acme+second");
+    sandbox.quay().bind("acme+second", &sandbox.issuer().url(), crate::binary::SUBJECT, None);
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    home.get(&host).token();
+    let first = files_ending(&home.cache(), ".token").remove(0);
+    let content = fs::read(&first).expect("an entry");
+    let text = fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("a file");
+    home.configure(&text.replace("acme+ci", "acme+second"));
+    home.get(&host).token();
+    let second = files_ending(&home.cache(), ".token").into_iter().find(|path| *path != first);
+    fs::write(second.expect("a second entry"), content).expect("written");
+    let claims = quayfed_sandbox::claims_of(&home.get(&host).token()).expect("a token");
+    assert_eq!(claims["sub"], "acme+second");
+}
+
+#[test]
+fn r28_without_a_home_and_without_a_cache_every_get_is_answered_anew() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    let text = fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("a file");
+    let chosen = home.write("chosen.toml", &text, 0o600);
+    // A cache that cannot be written: its folder has no write bit.
+    home.make_folder("cache", 0o500);
+    for _ in 0..2 {
+        let mut command = home.helper("get");
+        command.env_remove("HOME").env("QUAYFED_CONFIG", &chosen);
+        let ran = Ran::from(start(command, &host).wait_with_output().expect("an end"));
+        ran.token();
+        assert_eq!(ran.stderr, "");
+    }
+    assert_eq!(exchanges(&sandbox), 2);
+    assert_eq!(fs::read_dir(home.cache()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn r17_a_full_disk_costs_the_cache_and_not_the_answer() {
+    if !is_root() {
+        println!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    let small = home.make_folder("small", 0o700);
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o"])
+        .arg(format!("size=64k,mode=700,uid={0},gid={0}", uid()))
+        .args(["tmpfs"])
+        .arg(&small)
+        .status()
+        .expect("mount");
+    assert!(mounted.success());
+    home.set("QUAYFED_CACHE_DIR", small.to_str().expect("text"));
+    assert!(is_cached(&sandbox, &home), "with room it serves");
+    home.run("erase", &host);
+    let filler = small.join("filler");
+    // Until there is no room: its failure is what is wanted.
+    let file = fs::File::create(&filler).expect("a file");
+    while rustix::io::write(&file, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    for _ in 0..2 {
+        let ran = home.get(&host);
+        ran.token();
+        assert_eq!(ran.stderr, "");
+    }
+    assert_eq!(exchanges(&sandbox), 3);
+    assert!(files_ending(&small, ".token").is_empty());
+    drop(file);
+    fs::remove_file(&filler).expect("removed");
+    assert!(is_cached(&sandbox, &home), "and with room again, it serves again");
+    let unmounted = Command::new("umount").arg(&small).status().expect("umount");
+    assert!(unmounted.success());
+}
+
+#[test]
+fn r23_the_log_file_is_private_and_appended_to() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    let log = home.path("log");
+    home.set("QUAYFED_LOG_FILE", log.to_str().expect("text"));
+    for _ in 0..2 {
+        let ran = home.get(&host);
+        ran.token();
+        assert_eq!(ran.stderr, "");
+    }
+    let text = fs::read_to_string(&log).expect("a log");
+    assert!(text.matches(" info: answered after ").count() == 2, "{text}");
+    assert_eq!(fs::metadata(&log).expect("a log").mode() & 0o7777, 0o600);
+    // One that others could read, or that is a link, is passed over.
+    let other = home.write("other", "", 0o644);
+    home.set("QUAYFED_LOG_FILE", other.to_str().expect("text"));
+    home.get(&host).token();
+    assert_eq!(fs::read(&other).expect("a file"), b"");
+    let target = home.write("target", "", 0o600);
+    let link = home.path("link");
+    symlink(&target, &link).expect("linked");
+    home.set("QUAYFED_LOG_FILE", link.to_str().expect("text"));
+    let ran = home.get(&host);
+    ran.token();
+    assert_eq!((fs::read(&target).expect("a file").len(), ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn the_log_tells_each_step_with_its_duration_and_no_secret() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    home.set("QUAYFED_LOG", "debug");
+    let ran = home.get(&host);
+    let token = ran.token();
+    println!("{}", ran.stderr);
+    for step in ["openid-configuration", "/token", EXCHANGE_PATH, "answered after"] {
+        let line = ran.stderr.lines().find(|line| line.contains(step));
+        let line = line.unwrap_or_else(|| panic!("no {step} in {}", ran.stderr));
+        assert!(line.contains("ms"), "{line}");
+    }
+    let basic = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(format!("acme+ci:{token}"))
+    };
+    for secret in [crate::binary::SECRET, &token, &basic, "eyJ"] {
+        assert!(!ran.stderr.contains(secret), "a secret in the log");
+    }
+}
