@@ -24,8 +24,9 @@ pub mod variables;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use fingerprint::Fingerprint;
+pub use keys::key_names;
 pub use search_path::SearchPath;
-pub use variables::rule_from_variables;
+pub use variables::{rule_from_variables, variable_names};
 
 use crate::failure::Failure;
 use crate::world::World;

@@ -85,6 +85,11 @@ const KEYS: &[(&str, &[Owner], &str)] = &[
     ("json_field", FILE_AND_ENV, r#""access_token""#),
 ];
 
+/// The names of all keys.
+pub fn key_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(key, ..)| *key)
+}
+
 /// The keys that may stand where all of `owners` are at home.
 pub(super) fn keys_of(owners: &[Owner]) -> Vec<&'static str> {
     let is_at_home = |of: &[Owner]| of.iter().any(|owner| owners.contains(owner));

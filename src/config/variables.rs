@@ -51,6 +51,12 @@ const CLIENT_SECRET: &str = "QUAYFED_CLIENT_SECRET";
 const OTHER_VARIABLES: &[&str] =
     &[REGISTRY, "QUAYFED_CONFIG", "QUAYFED_CACHE_DIR", "QUAYFED_LOG", "QUAYFED_LOG_FILE"];
 
+/// The names of all variables of ours.
+pub fn variable_names() -> impl Iterator<Item = &'static str> {
+    let pairs = REGISTRY_VARIABLES.iter().chain(IDENTITY_VARIABLES);
+    pairs.map(|(name, _)| *name).chain(OTHER_VARIABLES.iter().copied())
+}
+
 /// The server that `QUAYFED_REGISTRY` names, and its rule or why it cannot be used.
 pub type RuleOfVariables = (Server, Result<Rule, Failure>);
 
@@ -89,7 +95,7 @@ pub(super) fn notices(world: &World, settings: &Settings) -> Vec<String> {
     {
         notices.push(format!("{companion} is set, but {REGISTRY} is not: it has no effect"));
     }
-    let known: Vec<&'static str> = OTHER_VARIABLES.iter().copied().chain(companions()).collect();
+    let known: Vec<&'static str> = variable_names().collect();
     let mut unknown: Vec<&str> = world
         .environment
         .names()

@@ -17,5 +17,6 @@ mod herd;
 mod hot_path;
 mod life;
 mod network;
+mod shipped;
 mod storage;
 mod verbs;

@@ -1,0 +1,211 @@
+//! What is shipped beside the program: example, packaging, documents.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quayfed::config::settings::Settings;
+
+use crate::simulation::{Host, SimulatedClock};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The settings that a text means, every rule of which must be sound.
+fn sound(what: &str, text: &str) -> Settings {
+    let host = Host::with(text, SimulatedClock::new());
+    let loaded = quayfed::config::load(&host.world());
+    let configuration = loaded.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+    assert!(configuration.notices.is_empty(), "{what}: {:?}", configuration.notices);
+    for (server, rule) in &configuration.settings.rules {
+        assert!(rule.is_ok(), "{what}: {server}: {rule:?}");
+    }
+    configuration.settings
+}
+
+#[test]
+fn the_example_configuration_is_sound_and_each_key_that_it_comments_is_too() {
+    let text = read("examples/config.toml");
+    assert_eq!(sound("examples/config.toml", &text).rules.len(), 3);
+    // A line such as `# key = value` is a setting that is commented out.
+    let commented: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .filter_map(|(number, line)| Some((number, line.strip_prefix("# ")?)))
+        .filter(|(_, line)| {
+            line.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+            })
+        })
+        .collect();
+    assert!(commented.len() > 15, "{commented:?}");
+    for (number, setting) in commented {
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines[number] = setting;
+        let key = setting.split(' ').next().expect("a key");
+        // Exactly one place for the secret.
+        if key.starts_with("client_secret_") {
+            lines.retain(|line| !line.starts_with("client_secret_file"));
+        }
+        sound(setting, &lines.join("\n"));
+    }
+}
+
+#[test]
+fn the_example_configuration_has_every_key() {
+    let text = read("examples/config.toml");
+    for key in quayfed::config::key_names() {
+        let is_there = text
+            .lines()
+            .any(|line| line.strip_prefix("# ").unwrap_or(line).starts_with(&format!("{key} = ")));
+        assert!(is_there, "`{key}` is not in examples/config.toml");
+    }
+}
+
+#[test]
+fn each_configuration_in_the_readme_is_sound() {
+    let readme = read("README.md");
+    let blocks: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("an end"))
+        .collect();
+    assert!(blocks.len() >= 3, "{}", blocks.len());
+    for block in blocks {
+        sound("a block of the README", block);
+    }
+}
+
+#[test]
+fn the_readme_names_every_variable() {
+    let readme = read("README.md");
+    for name in quayfed::config::variable_names() {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in README.md");
+    }
+}
+
+#[test]
+fn what_the_readme_says_of_failures_is_what_the_program_says() {
+    // Each quoted text of the table stands in a snapshot or in a source.
+    let readme = read("README.md");
+    let table = readme.split("| what is said | what it means |").nth(1).expect("the table");
+    let mut texts = read("tests/it/snapshots/it__explained__every_refusal_is_explained.snap");
+    for source in ["src/robot_token.rs", "src/protocol.rs", "src/http/fault.rs"] {
+        texts.push_str(&read(source));
+    }
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let said = row.split('`').nth(1).expect("a text in backticks");
+        for piece in said.split('…').map(str::trim).filter(|piece| piece.len() > 3) {
+            assert!(texts.contains(piece), "nobody says `{piece}`");
+        }
+    }
+}
+
+#[test]
+fn make_install_installs_what_the_manifest_lists_and_nothing_else() {
+    let target = tempfile::tempdir().expect("a folder");
+    // The binary of the tests stands in for the release build.
+    let staged = tempfile::tempdir().expect("a folder");
+    let manifest = read("packaging/manifest").replace(
+        "target/release/docker-credential-quayfed",
+        env!("CARGO_BIN_EXE_docker-credential-quayfed"),
+    );
+    let path = staged.path().join("manifest");
+    fs::write(&path, &manifest).expect("written");
+    let output = Command::new(root().join("scripts/install"))
+        .args([&path, target.path(), Path::new("/usr")])
+        .current_dir(root())
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{output:?}");
+    let wanted: BTreeSet<String> = manifest
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| line.rsplit(' ').next().expect("a word").replace("PREFIX", "/usr"))
+        .collect();
+    let mut found = BTreeSet::new();
+    collect(target.path(), target.path(), &mut found);
+    assert_eq!(found, wanted);
+    assert!(found.contains("/usr/bin/docker-credential-quayfed"));
+}
+
+fn collect(root: &Path, folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(root, &path, found);
+        } else {
+            found.insert(format!("/{}", path.strip_prefix(root).expect("beneath").display()));
+        }
+    }
+}
+
+#[test]
+fn r1_the_environment_and_the_clocks_are_read_in_one_place() {
+    let mut places = Vec::new();
+    crate::floors::sources(&root().join("src"), &mut places);
+    for path in places {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if ["tests.rs", "testing.rs", "mistakes.rs"].contains(&name.as_str()) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        let code = text.split("#[cfg(test)]").next().expect("code");
+        for call in ["env::var", "env::vars", "SystemTime::now", "Instant::now", "clock_gettime"] {
+            assert!(name == "world.rs" || !code.contains(call), "{call} in {}", path.display());
+        }
+        assert!(name == "main.rs" || !code.contains("env::args"), "{}", path.display());
+    }
+}
+
+#[test]
+fn main_is_thirty_lines_at_most() {
+    assert!(read("src/main.rs").lines().count() <= 30);
+}
+
+#[test]
+fn r26_a_panic_is_an_internal_error_with_exit_code_1_and_says_nothing_of_its_own() {
+    const CHILD: &str = "QUAYFED_TEST_PANICS";
+    if std::env::var_os(CHILD).is_some() {
+        quayfed::internal_error::install();
+        panic!("hunter2");
+    }
+    // This very test, in a process of its own.
+    let name =
+        "shipped::r26_a_panic_is_an_internal_error_with_exit_code_1_and_says_nothing_of_its_own";
+    let output = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", name, "--nocapture", "--quiet"])
+        .env(CHILD, "1")
+        .output()
+        .expect("run");
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{stdout} {stderr}");
+    assert!(stdout.contains("internal error at tests/it/shipped.rs:"), "{stdout}");
+    assert!(stderr.starts_with("docker-credential-quayfed: internal error at "), "{stderr}");
+    assert!(stderr.contains("\nhint: this is a bug in docker-credential-quayfed"), "{stderr}");
+    assert!(!stdout.contains("hunter2") && !stderr.contains("hunter2"));
+}
+
+#[test]
+fn each_rule_has_tests_that_name_it() {
+    let rules = read("docs/ARCHITECTURE.md");
+    let mut sources = Vec::new();
+    crate::floors::sources(&root().join("src"), &mut sources);
+    crate::floors::sources(&root().join("tests/it"), &mut sources);
+    let texts: String =
+        sources.iter().map(|path| fs::read_to_string(path).expect("a source")).collect();
+    for number in 1..=28 {
+        assert!(rules.contains(&format!("**R{number}** ")), "R{number} is not written down");
+        let count = texts.matches(&format!("fn r{number}_")).count();
+        assert!(count > 0, "R{number} has no test");
+    }
+}
