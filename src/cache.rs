@@ -16,7 +16,7 @@ use std::time::Duration;
 use crc::{CRC_64_XZ, Crc};
 
 use crate::digest::hex;
-use crate::files::{PrivateFolder, TEMPORARY};
+use crate::files::{self, PrivateFolder, TEMPORARY};
 use crate::world::World;
 
 /// How the names of the cache's files end.
@@ -121,7 +121,11 @@ struct Candidate {
     /// A token must not end up in an image layer, on NFS or on a disk: only a folder that was named
     /// on purpose may be elsewhere than in memory.
     must_be_in_memory: bool,
+    /// A folder of root's above it that is made too: others may have folders of their own in it.
+    shared_parent: Option<PathBuf>,
 }
+
+const NOT_IN_MEMORY: &str = "is not in memory (tmpfs)";
 
 impl Candidate {
     fn open(&self, owner: u32) -> Result<PrivateFolder, String> {
@@ -130,23 +134,43 @@ impl Candidate {
         }
         let folder = match PrivateFolder::open(&self.path, owner) {
             Err(_) if !self.path.exists() => {
-                PrivateFolder::make(&self.path, owner)?;
+                self.make(owner)?;
                 PrivateFolder::open(&self.path, owner)?
             }
             opened => opened?,
         };
         if self.must_be_in_memory && !folder.is_in_memory() {
-            return Err("is not in memory (tmpfs)".to_owned());
+            return Err(NOT_IN_MEMORY.to_owned());
         }
         Ok(folder)
+    }
+
+    /// Makes the folder, where its place is in memory: an empty folder must not end up in an image
+    /// layer either.
+    fn make(&self, owner: u32) -> Result<(), String> {
+        let existing = self.path.ancestors().find(|folder| folder.exists());
+        if self.must_be_in_memory && !existing.is_some_and(files::is_in_memory) {
+            return Err(NOT_IN_MEMORY.to_owned());
+        }
+        if let Some(shared) = &self.shared_parent
+            && !shared.exists()
+        {
+            PrivateFolder::make_shared(shared, owner)?;
+        }
+        PrivateFolder::make(&self.path, owner)
     }
 }
 
 /// The places of R22, best first. Reading who the caller is in the parent namespace is put off
 /// until the places before have failed.
 fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
-    let named = |path: &Path| Candidate { path: path.to_owned(), must_be_in_memory: false };
-    let in_memory = |path: PathBuf| Candidate { path, must_be_in_memory: true };
+    let named = |path: &Path| Candidate {
+        path: path.to_owned(),
+        must_be_in_memory: false,
+        shared_parent: None,
+    };
+    let in_memory =
+        |path: PathBuf| Candidate { path, must_be_in_memory: true, shared_parent: None };
     let chosen = world.environment.path("QUAYFED_CACHE_DIR").map(named);
     let runtime =
         world.environment.path("XDG_RUNTIME_DIR").map(|path| in_memory(path.join("quayfed")));
@@ -154,16 +178,14 @@ fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
         let namespace = world.caller.namespace();
         let uid = namespace.uid_in_parent;
         let is_root_of_the_host = namespace.is_initial && world.caller.uid() == 0;
-        let mut places = vec![world.places.run.join(format!("user/{uid}/quayfed"))];
+        let mut places = vec![in_memory(world.places.run.join(format!("user/{uid}/quayfed")))];
         if is_root_of_the_host {
-            let _ = rustix::fs::mkdir(
-                world.places.run.join("quayfed"),
-                rustix::fs::Mode::from_raw_mode(0o755),
-            );
-            places.push(world.places.run.join("quayfed/root"));
+            let shared = world.places.run.join("quayfed");
+            let of_root = in_memory(shared.join("root"));
+            places.push(Candidate { shared_parent: Some(shared), ..of_root });
         }
-        places.push(world.places.shared_memory.join(format!("quayfed-{uid}")));
-        places.into_iter().map(in_memory)
+        places.push(in_memory(world.places.shared_memory.join(format!("quayfed-{uid}"))));
+        places
     });
     chosen.into_iter().chain(runtime).chain(by_user)
 }

@@ -182,20 +182,29 @@ impl PrivateFolder {
         if status.st_mode & OF_OTHERS != 0 {
             return Err(format!("has mode {:04o}, not 0700", status.st_mode & 0o7777));
         }
-        let is_in_memory = rustix::fs::fstatfs(&handle).is_ok_and(|it| is_in_memory(&it));
+        let is_in_memory = rustix::fs::fstatfs(&handle).is_ok_and(|it| is_of_memory(&it));
         Ok(Self { handle, path: path.to_owned(), owner, is_in_memory })
+    }
+
+    /// Makes a folder (0755) in one of `owner`'s own, for private folders of several users.
+    pub fn make_shared(path: &Path, owner: u32) -> Result<(), String> {
+        Self::make_with(path, owner, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)
     }
 
     /// Makes the folder (0700) where its parent is `owner`'s own, or a folder of root's with the
     /// sticky bit; elsewhere it would be left behind in somebody else's place.
     pub fn make(path: &Path, owner: u32) -> Result<(), String> {
+        Self::make_with(path, owner, Mode::RWXU)
+    }
+
+    fn make_with(path: &Path, owner: u32, mode: Mode) -> Result<(), String> {
         let parent = path.parent().ok_or("has no parent folder")?;
         let status = rustix::fs::stat(parent).map_err(|error| describe(&error.into()))?;
         let is_sticky_of_root = status.st_uid == 0 && status.st_mode & 0o1000 != 0;
         if status.st_uid != owner && !is_sticky_of_root {
             return Err(format!("its parent folder belongs to uid {}", status.st_uid));
         }
-        rustix::fs::mkdir(path, Mode::RWXU).map_err(|error| describe(&error.into()))
+        rustix::fs::mkdir(path, mode).map_err(|error| describe(&error.into()))
     }
 
     /// Where it is.
@@ -285,7 +294,12 @@ impl PrivateFolder {
 /// How the name of a file begins that is being written.
 pub const TEMPORARY: &str = ".tmp-";
 
-fn is_in_memory(status: &rustix::fs::StatFs) -> bool {
+/// Whether a path is on a file system that lives in memory.
+pub fn is_in_memory(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|it| is_of_memory(&it))
+}
+
+fn is_of_memory(status: &rustix::fs::StatFs) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     #[allow(clippy::useless_conversion, reason = "the type differs between targets")]

@@ -623,3 +623,53 @@ fn r9_a_configuration_that_has_just_changed_is_read_again() {
         "a stamp from the future"
     );
 }
+
+/// A world without any cache directory of its own choice, whose places are in `folder`.
+fn world_of_places(host: &Host, folder: &std::path::Path) -> quayfed::world::World {
+    let mut world = host.world();
+    world.environment = quayfed::world::Environment::of([(
+        "QUAYFED_CONFIG",
+        host.configuration.clone().into_os_string(),
+    )]);
+    world.places.run = folder.join("run");
+    world.places.shared_memory = folder.join("shm");
+    for place in ["run", "shm"] {
+        fs::create_dir_all(folder.join(place)).expect("a folder");
+    }
+    world
+}
+
+#[test]
+fn r22_nothing_is_made_on_a_disk() {
+    let host = Host::new();
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    for _ in 0..2 {
+        token(&host.get_in(&world_of_places(&host, disk.path()), HOST));
+    }
+    assert_eq!(host.scripted.asked(), (2, 2), "nothing was cached");
+    for place in ["run", "shm"] {
+        let left = fs::read_dir(disk.path().join(place)).expect("a folder").count();
+        assert_eq!(left, 0, "{place}: an image layer would have kept it");
+    }
+}
+
+#[test]
+fn r22_root_of_the_host_has_a_folder_of_its_own_and_others_have_theirs_in_shared_memory() {
+    let host = Host::new();
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a folder");
+    for _ in 0..2 {
+        token(&host.get_in(&world_of_places(&host, memory.path()), HOST));
+    }
+    assert_eq!(host.scripted.asked(), (1, 1));
+    let uid = rustix::process::geteuid().as_raw();
+    let of_root = memory.path().join("run/quayfed/root");
+    let of_user = memory.path().join(format!("shm/quayfed-{uid}"));
+    let place = if uid == 0 { &of_root } else { &of_user };
+    assert_eq!(files_ending(place, ".token").len(), 1);
+    assert_eq!(fs::metadata(place).expect("a folder").mode() & 0o7777, 0o700);
+    if uid == 0 {
+        let shared = fs::metadata(memory.path().join("run/quayfed")).expect("a folder");
+        assert_eq!(shared.mode() & 0o7777, 0o755);
+        assert!(!of_user.exists());
+    }
+}
