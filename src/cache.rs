@@ -17,7 +17,7 @@ use crc::{CRC_64_XZ, Crc};
 
 use crate::digest::hex;
 use crate::files::{self, PrivateFolder, TEMPORARY};
-use crate::world::World;
+use crate::world::{Caller, World};
 
 /// How the names of the cache's files end.
 mod suffix {
@@ -40,9 +40,8 @@ pub struct Cache<'a> {
 impl<'a> Cache<'a> {
     /// The first folder that serves (R22), or none: then every answer is fetched anew.
     pub fn open(world: &'a World) -> Option<Self> {
-        let owner = world.caller.uid();
         for candidate in candidates(world) {
-            match candidate.open(owner) {
+            match candidate.open(&world.caller) {
                 Ok(folder) => {
                     world.debug(format_args!("cache directory: `{}`", folder.path().display()));
                     return Some(Self { world, folder });
@@ -128,13 +127,14 @@ struct Candidate {
 const NOT_IN_MEMORY: &str = "is not in memory (tmpfs)";
 
 impl Candidate {
-    fn open(&self, owner: u32) -> Result<PrivateFolder, String> {
+    fn open(&self, caller: &Caller) -> Result<PrivateFolder, String> {
+        let owner = caller.uid();
         if !self.path.is_absolute() {
             return Err("is not an absolute path".to_owned());
         }
         let folder = match PrivateFolder::open(&self.path, owner) {
             Err(_) if !self.path.exists() => {
-                self.make(owner)?;
+                self.make(caller)?;
                 PrivateFolder::open(&self.path, owner)?
             }
             opened => opened?,
@@ -147,7 +147,8 @@ impl Candidate {
 
     /// Makes the folder, where its place is in memory: an empty folder must not end up in an image
     /// layer either.
-    fn make(&self, owner: u32) -> Result<(), String> {
+    fn make(&self, caller: &Caller) -> Result<(), String> {
+        let owner = caller.uid();
         let existing = self.path.ancestors().find(|folder| folder.exists());
         if self.must_be_in_memory && !existing.is_some_and(files::is_in_memory) {
             return Err(NOT_IN_MEMORY.to_owned());
@@ -157,7 +158,7 @@ impl Candidate {
         {
             PrivateFolder::make_shared(shared, owner)?;
         }
-        PrivateFolder::make(&self.path, owner)
+        PrivateFolder::make(&self.path, owner, |uid| caller.may_be_root(uid))
     }
 }
 

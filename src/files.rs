@@ -188,19 +188,30 @@ impl PrivateFolder {
 
     /// Makes a folder (0755) in one of `owner`'s own, for private folders of several users.
     pub fn make_shared(path: &Path, owner: u32) -> Result<(), String> {
-        Self::make_with(path, owner, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)
+        let is_root = |uid| uid == 0;
+        Self::make_with(
+            path,
+            owner,
+            is_root,
+            Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
+        )
     }
 
-    /// Makes the folder (0700) where its parent is `owner`'s own, or a folder of root's with the
-    /// sticky bit; elsewhere it would be left behind in somebody else's place.
-    pub fn make(path: &Path, owner: u32) -> Result<(), String> {
-        Self::make_with(path, owner, Mode::RWXU)
+    /// Makes the folder (0700) where its parent is `owner`'s own, or one with the sticky bit that
+    /// `is_root` says is root's; elsewhere it would be left behind in somebody else's place.
+    pub fn make(path: &Path, owner: u32, is_root: impl Fn(u32) -> bool) -> Result<(), String> {
+        Self::make_with(path, owner, is_root, Mode::RWXU)
     }
 
-    fn make_with(path: &Path, owner: u32, mode: Mode) -> Result<(), String> {
+    fn make_with(
+        path: &Path,
+        owner: u32,
+        is_root: impl Fn(u32) -> bool,
+        mode: Mode,
+    ) -> Result<(), String> {
         let parent = path.parent().ok_or("has no parent folder")?;
         let status = rustix::fs::stat(parent).map_err(|error| describe(&error.into()))?;
-        let is_sticky_of_root = status.st_uid == 0 && status.st_mode & 0o1000 != 0;
+        let is_sticky_of_root = status.st_mode & 0o1000 != 0 && is_root(status.st_uid);
         if status.st_uid != owner && !is_sticky_of_root {
             return Err(format!("its parent folder belongs to uid {}", status.st_uid));
         }

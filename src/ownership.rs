@@ -140,7 +140,7 @@ fn unreadable(world: &World, path: &Path, error: &InputError) -> Failure {
             "write the secret into it (mode 0600), or correct the path".to_owned()
         }
         InputError::Unreadable(_) => {
-            format!("it must be readable by uid {}, who runs this", world.caller.uid())
+            format!("it must be readable by uid {}, who runs this", world.caller.uid_on_the_host())
         }
         InputError::NotAFile => "name the file that holds the secret".to_owned(),
         InputError::TooLarge(_) => "write the secret alone into it".to_owned(),

@@ -274,6 +274,21 @@ impl Caller {
         self.uid != self.real_uid
     }
 
+    /// The user id as the host counts it, to be told to people: in rootless podman's namespace the
+    /// caller is uid 0 to itself.
+    pub fn uid_on_the_host(&self) -> u32 {
+        if self.uid == 0 { self.namespace().uid_in_parent } else { self.uid }
+    }
+
+    /// Whether a folder's owner may be the host's root: uid 0, or in a user namespace the overflow
+    /// uid, as which root's files appear there, like everybody's.
+    pub fn may_be_root(&self, uid: u32) -> bool {
+        uid == 0 || {
+            let namespace = self.namespace();
+            !namespace.is_initial && uid == namespace.overflow_uid
+        }
+    }
+
     /// The user namespace, read from /proc at the first call.
     pub fn namespace(&self) -> UserNamespace {
         *self.namespace.get_or_init(|| UserNamespace::of_process(self.uid))

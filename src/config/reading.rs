@@ -113,7 +113,7 @@ impl<'a> Reading<'a> {
         }
         Err(Failure::new(
             format!("{} {error}", path.display()),
-            hint(path, &error, self.world.caller.uid()),
+            hint(path, &error, self.world.caller.uid_on_the_host()),
         ))
     }
 }

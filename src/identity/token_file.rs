@@ -20,7 +20,10 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, Failu
                 "see that whatever writes it has run, or correct `path`".to_owned()
             }
             InputError::Unreadable(_) => {
-                format!("it must be readable by uid {}, who runs this", world.caller.uid())
+                format!(
+                    "it must be readable by uid {}, who runs this",
+                    world.caller.uid_on_the_host()
+                )
             }
             InputError::NotAFile | InputError::TooLarge(_) => {
                 "`path` must name the file that holds the token".to_owned()
