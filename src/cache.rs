@@ -8,6 +8,7 @@
 pub mod attempt;
 pub mod entry;
 pub mod freshness;
+pub mod inventory;
 pub mod plan;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,26 @@ impl<'a> Cache<'a> {
         }
         world.info("no cache directory serves: every answer is fetched anew");
         None
+    }
+
+    /// The caches of the caller that are there, and nothing is made: first the one that serves, then
+    /// those that served in other circumstances, such as before a login. One that was chosen and
+    /// serves is the only one.
+    pub fn existing(world: &'a World) -> Vec<Self> {
+        let chosen = world.environment.path("QUAYFED_CACHE_DIR");
+        let mut caches: Vec<Self> = Vec::new();
+        for candidate in candidates(world) {
+            let Ok(folder) = candidate.open_existing(world.caller.uid()) else { continue };
+            if caches.iter().any(|cache| cache.path() == folder.path()) {
+                continue;
+            }
+            let is_chosen = chosen == Some(folder.path());
+            caches.push(Self { world, folder });
+            if is_chosen {
+                break;
+            }
+        }
+        caches
     }
 
     /// Where it is.
@@ -128,17 +149,20 @@ const NOT_IN_MEMORY: &str = "is not in memory (tmpfs)";
 
 impl Candidate {
     fn open(&self, caller: &Caller) -> Result<PrivateFolder, String> {
-        let owner = caller.uid();
+        match self.open_existing(caller.uid()) {
+            Err(_) if self.path.is_absolute() && !self.path.exists() => {
+                self.make(caller)?;
+                self.open_existing(caller.uid())
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_existing(&self, owner: u32) -> Result<PrivateFolder, String> {
         if !self.path.is_absolute() {
             return Err("is not an absolute path".to_owned());
         }
-        let folder = match PrivateFolder::open(&self.path, owner) {
-            Err(_) if !self.path.exists() => {
-                self.make(caller)?;
-                PrivateFolder::open(&self.path, owner)?
-            }
-            opened => opened?,
-        };
+        let folder = PrivateFolder::open(&self.path, owner)?;
         if self.must_be_in_memory && !folder.is_in_memory() {
             return Err(NOT_IN_MEMORY.to_owned());
         }
@@ -160,6 +184,21 @@ impl Candidate {
         }
         PrivateFolder::make(&self.path, owner, |uid| caller.may_be_root(uid))
     }
+}
+
+/// The places that were looked at for the cache directory, best first, each but the last with why
+/// it was passed over; the last serves where it has no reason. A folder is made as for a `get`.
+pub fn places(world: &World) -> Vec<(PathBuf, Option<String>)> {
+    let mut places = Vec::new();
+    for candidate in candidates(world) {
+        let fault = candidate.open(&world.caller).err();
+        let serves = fault.is_none();
+        places.push((candidate.path, fault));
+        if serves {
+            break;
+        }
+    }
+    places
 }
 
 /// The places of R22, best first. Reading who the caller is in the parent namespace is put off

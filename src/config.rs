@@ -60,6 +60,20 @@ pub fn load(world: &World) -> Result<Configuration, Failure> {
     Ok(Configuration { settings, fingerprint, notices })
 }
 
+/// The identities of the files by their names, whether a rule uses them or not: each, or why it
+/// cannot be used.
+pub fn identities(world: &World) -> Result<BTreeMap<String, Result<Identity, Failure>>, Failure> {
+    let Reading { files, .. } = Reading::of(world, SearchPath::of(world)?)?;
+    let mut identities = BTreeMap::new();
+    for (path, text) in &files {
+        let document = Document::parse(path, text)?;
+        for (name, table) in document.tables()?.identities {
+            identities.insert(name.to_owned(), meaning::identity(table, name));
+        }
+    }
+    Ok(identities)
+}
+
 /// The rules that the documents make together, a later table replacing an earlier one of the same
 /// name whole, and the mistakes in identities that no rule uses.
 fn settings_of(documents: &[Document<'_>]) -> Result<(Settings, Vec<String>), Failure> {

@@ -15,7 +15,7 @@ impl Failure {
     /// A failure whose texts are kept to one line each: whatever was in a value, it cannot forge
     /// a second line in a log.
     pub fn new(cause: impl AsRef<str>, hint: impl AsRef<str>) -> Self {
-        Self { cause: on_one_line(cause.as_ref()), hint: on_one_line(hint.as_ref()) }
+        Self { cause: shortened(cause.as_ref()), hint: shortened(hint.as_ref()) }
     }
 
     /// What failed.
@@ -73,6 +73,18 @@ impl StepFailure {
     }
 }
 
+/// The longest line that a person is shown, in characters: longer ones come from a value that
+/// somebody else chose.
+const LONGEST: usize = 600;
+
+fn shortened(text: &str) -> String {
+    let text = on_one_line(text);
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
 /// Every control character and every character that changes the direction of text is replaced
 /// by `?`; a line break becomes a space.
 pub fn on_one_line(text: &str) -> String {
@@ -103,6 +115,13 @@ pub fn is_unprintable(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_nobody_would_read_on() {
+        let failure = Failure::new("ä".repeat(10_000), "b".repeat(600));
+        assert_eq!(failure.cause().chars().count(), 601);
+        assert_eq!(failure.hint(), "b".repeat(600));
+    }
 
     #[test]
     fn a_value_with_line_breaks_and_escapes_stays_on_one_line() {

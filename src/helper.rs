@@ -21,7 +21,7 @@ pub fn get<'t>(
     asked: &str,
     began: std::time::Duration,
 ) -> Answer {
-    let asked = asked.trim();
+    let asked = asked.trim_ascii();
     if asked.is_empty() {
         return Answer::Refused(NO_SERVER.to_owned());
     }
@@ -197,7 +197,7 @@ fn planned(
             rule.as_ref()
                 .map_or(Planned::Broken, |rule| Planned::Lookup(of.clone(), Lookup::of(rule)))
         }
-        (_, Some((_, None))) | (Some(_), None) => Planned::Broken,
+        (_, None | Some((_, None))) => Planned::Broken,
         (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup.clone()),
     }
 }

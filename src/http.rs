@@ -1,5 +1,6 @@
 //! HTTP requests. The only module that names reqwest; anything asynchronous stays inside it.
 
+pub mod certificate;
 pub mod discovery;
 mod fault;
 mod proxy;
@@ -9,7 +10,6 @@ pub(crate) mod testing;
 mod trust;
 
 use std::cell::{OnceCell, RefCell};
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use rustls::RootCertStore;
 use tokio::runtime::Runtime;
-use url::{Host, Url};
+use url::Url;
 
 use crate::config::settings::{Connection, ProxyChoice};
 use crate::failure::{Failure, StepFailure, StepFailureKind};
@@ -25,7 +25,7 @@ use crate::secret::Secret;
 use crate::world::World;
 use proxy::Proxy;
 
-pub use retry::{Retry500, retry_after, send_by};
+pub use retry::{Retry500, retry_after, send_by, server_time};
 
 /// The most that is read of a reply's body, in bytes.
 const LONGEST_BODY: usize = 256 << 10;
@@ -66,16 +66,18 @@ pub enum Body {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The Content-Type header, without its parameters, in lower case.
-    pub content_type: String,
     /// The Location header.
     pub location: Option<String>,
     /// The Retry-After header.
     pub retry_after: Option<String>,
+    /// The Date header: the server's clock.
+    pub date: Option<String>,
+    /// The WWW-Authenticate header.
+    pub challenge: Option<String>,
+    /// The server's certificate in DER, where the transport was asked to look at it.
+    pub certificate: Option<Vec<u8>>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
-    /// Whether the body was longer than the cap.
-    pub is_cut: bool,
 }
 
 impl Response {
@@ -222,10 +224,34 @@ impl TransportError {
     }
 }
 
+/// The files and folders that the system's certificates are read from.
+pub fn root_files(world: &World) -> Vec<PathBuf> {
+    trust::root_files(world)
+}
+
+/// The proxy that a connection has: its host and port, and for which hosts it is passed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyInUse {
+    /// Host and port; never its user and password.
+    pub name: String,
+    /// What `NO_PROXY` says, where the proxy is the environment's.
+    pub passed_by: Option<String>,
+}
+
+/// Which proxy a connection has.
+pub fn proxy_of(
+    world: &World,
+    connection: &Connection,
+) -> Result<Option<ProxyInUse>, TransportError> {
+    let proxy = Proxy::of(world, &connection.proxy)?;
+    Ok(proxy.map(|proxy| ProxyInUse { name: proxy.name(), passed_by: proxy.passed_by }))
+}
+
 /// Sends requests by reqwest and rustls, one at a time. Clients are kept by how a server is
 /// reached and trusted, so a connection serves again.
 pub struct HttpTransport<'w> {
     world: &'w World,
+    keeps_certificates: bool,
     runtime: OnceCell<Runtime>,
     roots: OnceCell<RootCertStore>,
     clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
@@ -245,10 +271,18 @@ impl<'w> HttpTransport<'w> {
     pub const fn new(world: &'w World) -> Self {
         Self {
             world,
+            keeps_certificates: false,
             runtime: OnceCell::new(),
             roots: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
         }
+    }
+
+    /// A transport whose replies carry the certificate of their server, for whoever shows it.
+    pub const fn with_certificates(world: &'w World) -> Self {
+        let mut transport = Self::new(world);
+        transport.keeps_certificates = true;
+        transport
     }
 
     fn client(&self, connection: &Connection) -> Result<Rc<Client>, TransportError> {
@@ -274,6 +308,7 @@ impl<'w> HttpTransport<'w> {
             .referer(false)
             .retry(reqwest::retry::never())
             .http1_only()
+            .tls_info(self.keeps_certificates)
             .tls_backend_preconfigured(trust::tls(roots)?)
             // Without this the client would read the environment by itself.
             .no_proxy();
@@ -348,28 +383,13 @@ impl std::fmt::Debug for HttpTransport<'_> {
     }
 }
 
-/// Rule R19: https everywhere, http only to a literal loopback address where that is allowed.
+/// Rule R19, before anything is sent.
 fn check_scheme(request: &Request<'_>) -> Result<(), TransportError> {
-    let is_allowed = match request.url.scheme() {
-        "https" => true,
-        "http" => request.connection.allow_http_loopback && is_loopback(request.url),
-        _ => false,
-    };
-    if is_allowed {
+    if request.connection.allows(request.url) {
         return Ok(());
     }
     let text = format!("`{}` is not allowed there", request.url.scheme());
     Err(TransportError { kind: TransportFault::Insecure, text })
-}
-
-/// Whether a URL's host is a literal loopback address. A name such as `localhost` is none: it
-/// means what a resolver makes of it.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
-        Some(Host::Domain(_)) | None => false,
-    }
 }
 
 /// The request on its way. What cannot be sent at all is found out before it begins.
@@ -400,20 +420,22 @@ async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
     let text = |name: header::HeaderName| {
         reply.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
-    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
     let mut response = Response {
         status: reply.status().as_u16(),
-        content_type: content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase(),
         location: text(header::LOCATION),
         retry_after: text(header::RETRY_AFTER),
+        date: text(header::DATE),
+        challenge: text(header::WWW_AUTHENTICATE),
+        certificate: reply
+            .extensions()
+            .get::<reqwest::tls::TlsInfo>()
+            .and_then(|tls| tls.peer_certificate().map(<[u8]>::to_vec)),
         body: Vec::new(),
-        is_cut: false,
     };
     while let Some(chunk) = reply.chunk().await? {
         let room = LONGEST_BODY - response.body.len();
         response.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
-            response.is_cut = true;
             break;
         }
     }

@@ -96,6 +96,19 @@ pub fn peek(token: &str) -> Result<UnverifiedToken, NotAJwt> {
     Ok(UnverifiedToken { header, claims: UnverifiedClaims::of(&claims) })
 }
 
+/// A claim of a token as it stands there; `null` counts as absent.
+pub fn claim(token: &str, name: &str) -> Option<Value> {
+    let mut claims: Map<String, Value> = insecure_decode_claims(token).ok()?;
+    claims.remove(name).filter(|value| !value.is_null())
+}
+
+/// The names of all claims of a token.
+pub fn claim_names(token: &str) -> Vec<String> {
+    insecure_decode_claims::<Map<String, Value>>(token)
+        .map(|claims| claims.into_iter().map(|(name, _)| name).collect())
+        .unwrap_or_default()
+}
+
 /// The claim that takes most of a token, with the bytes of its JSON.
 pub fn largest_claim(token: &str) -> Option<(String, usize)> {
     let claims: Map<String, Value> = insecure_decode_claims(token).ok()?;
@@ -144,6 +157,14 @@ mod tests {
             peek(&token("{}", r#"{"aud":7,"iat":"now","exp":null}"#)).expect("a JWT").claims;
         assert_eq!((claims.iat, claims.exp), (None, None));
         assert!(claims.audiences.is_empty());
+    }
+
+    #[test]
+    fn a_claim_is_read_as_it_stands_there() {
+        let token = token("{}", r#"{"exp":"7","iat":null,"sub":"s"}"#);
+        assert_eq!(claim(&token, "exp"), Some(Value::from("7")));
+        assert_eq!((claim(&token, "iat"), claim(&token, "iss")), (None, None));
+        assert_eq!(claim_names(&token), ["exp", "iat", "sub"]);
     }
 
     #[test]

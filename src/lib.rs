@@ -30,6 +30,7 @@ pub mod secret;
 pub mod server;
 pub mod world;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
@@ -48,7 +49,11 @@ const TIME_FOR_INPUT: Duration = Duration::from_secs(25);
 /// returns the exit code.
 pub fn run(world: &World, arguments: &[OsString]) -> u8 {
     let began = world.clock.boot();
-    let answer = match cli::parse(arguments) {
+    let command = cli::parse(arguments);
+    if let Some(failure) = ownership::caller_fault(world) {
+        return finish(world, &refused(&command, failure), began);
+    }
+    let answer = match command {
         Command::Get => with_input(world, began, |asked| {
             let transport = || Box::new(HttpTransport::new(world)) as Box<dyn http::Transport + '_>;
             helper::get(world, transport, asked, began)
@@ -68,6 +73,16 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         }
     };
     finish(world, &answer, began)
+}
+
+/// What is answered where nothing may be touched: podman crashes when an erase fails, and a list
+/// never does.
+fn refused(command: &Command, failure: Failure) -> Answer {
+    match command {
+        Command::Erase => Answer::Done,
+        Command::List => Answer::List(BTreeMap::new()),
+        _ => Answer::Failed(failure),
+    }
 }
 
 fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answer) -> Answer {

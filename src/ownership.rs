@@ -13,6 +13,18 @@ use crate::world::World;
 /// The largest secret that is read, in bytes.
 const LARGEST_SECRET: u64 = 64 * 1024;
 
+/// Why this process must not do anything: it was made set-user-ID or set-group-ID, so whoever calls
+/// it chooses what it reads and writes in another's name (rule R5).
+pub fn caller_fault(world: &World) -> Option<Failure> {
+    world.caller.is_set_user_id().then(|| {
+        Failure::new(
+            "the program was made set-user-ID or set-group-ID: it runs as somebody else than its \
+             caller",
+            "remove the bit (chmod ug-s) and let each user call the program as themselves",
+        )
+    })
+}
+
 /// Why a file or folder must not be trusted: it belongs neither to root nor to the caller, or
 /// group or others can write to it (rules R5 and R24). `metadata` is that of its open handle.
 /// Users are never looked up by name.

@@ -1,9 +1,12 @@
 //! Quay: the exchange of an OIDC token for a robot token, and what lies behind its refusals.
 
 pub mod exchange;
+pub mod forecast;
 mod probe;
+mod signature;
 #[cfg(test)]
 mod testing;
+pub mod v2_auth;
 pub mod verdict;
 
 use url::Url;

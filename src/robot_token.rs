@@ -1,21 +1,20 @@
 //! The life of a robot token: look it up, take turns, fetch, exchange, keep. The story of a
 //! refresh is here from its beginning to its end.
 
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+mod circumstances;
+mod silence;
+
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::attempt::{Attempt, LockState, Patience, Taken, Turn, jitter};
+use crate::cache::attempt::{Attempt, LockState, Patience, Taken, Turn};
 use crate::cache::entry::{Entry, EntryKey, KeptDiscovery};
-use crate::cache::freshness::{Freshness, LONGEST_LIFE, SPREAD};
+use crate::cache::freshness::{Freshness, SPREAD};
 use crate::cache::plan::Lookup;
-use crate::config::settings::{ProxyChoice, Rule, SecretPlace, SourceSpec};
+use crate::config::settings::Rule;
 use crate::deadline::Deadline;
-use crate::digest::sha256;
 use crate::failure::{Failure, StepFailure, StepFailureKind};
-use crate::files::{Reservation, Stamp};
+use crate::files::{self, Reservation};
 use crate::http::Transport;
 use crate::identity::{self, AtHand, Discovered};
 use crate::moment::Moment;
@@ -26,12 +25,13 @@ use crate::secret::Secret;
 use crate::server::Server;
 use crate::world::World;
 
+pub use circumstances::Circumstances;
+use silence::Silence;
+
 /// The time for the one try that an Aging token is worth.
 const AGING_BUDGET: Duration = Duration::from_secs(5);
 /// How long before its own deadline a waiter stops waiting.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// How long a held lock may say nothing before a waiter takes it for one that never will.
-const LONGEST_SILENCE: Duration = Duration::from_secs(2);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -57,11 +57,57 @@ pub fn obtain(
     rule: &Rule,
     deadline: Deadline,
 ) -> Result<Secret<String>, Failure> {
-    let at_hand = identity::at_hand(world, &rule.identity.source.bearer())?;
-    let key = EntryKey::of(rule, at_hand.key.clone());
-    let refresh =
-        Refresh { world, transport, cache, rule, key, at_hand, deadline, began: world.now() };
-    refresh.run()
+    Refresh::new(world, transport, cache, rule, deadline, Errand::Get)?.run()
+}
+
+/// Renews the token of a rule while nobody waits for it: with the whole deadline, and only if it is
+/// due. Where `is_forced`, also if it is not, and whatever failed before: whoever asks for that has
+/// mended something where this host cannot see it. Who is asking already is waited for all the same.
+pub fn renew(
+    world: &World,
+    transport: &dyn Transport,
+    cache: &Cache<'_>,
+    rule: &Rule,
+    deadline: Deadline,
+    is_forced: bool,
+) -> Result<Renewal, NotRenewed> {
+    let errand = if is_forced { Errand::Force } else { Errand::Refresh };
+    Refresh::new(world, transport, Some(cache), rule, deadline, errand)
+        .map_err(|failure| NotRenewed { failure, was_asked: true, living: None })?
+        .renew_due()
+}
+
+/// How a renewal that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// There is a new token, with this much left.
+    Renewed(Duration),
+    /// The token is Fresh; it is due after this time.
+    NotDue(Duration),
+    /// Somebody else has been at it all the time; the token has this much left.
+    LeftToOthers(Duration),
+}
+
+/// Why a token was not renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRenewed {
+    /// The failure in words.
+    pub failure: Failure,
+    /// Whether it has just been tried: otherwise it failed not long ago, and that was remembered.
+    pub was_asked: bool,
+    /// What is left of the token that is there, where it still serves.
+    pub living: Option<Duration>,
+}
+
+/// What a refresh is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    /// A client waits for the token.
+    Get,
+    /// Nobody waits: what is due is renewed.
+    Refresh,
+    /// Somebody wants it renewed, due or not.
+    Force,
 }
 
 /// One refresh, as far as it is needed.
@@ -71,9 +117,12 @@ struct Refresh<'a> {
     cache: Option<&'a Cache<'a>>,
     rule: &'a Rule,
     key: EntryKey,
+    /// A digest of everything on this host that a failure may depend on (R15).
+    conditions: String,
     at_hand: AtHand,
     deadline: Deadline,
     began: Moment,
+    errand: Errand,
 }
 
 /// Whose turn it is to ask.
@@ -85,11 +134,37 @@ enum Turned<'a> {
     /// Somebody else has asked since we came, and this is the token.
     Answered(Entry),
     /// Somebody else has asked since we came, or not long ago, and failed.
-    Barred(Failure),
+    Barred(Unrenewed),
     /// Somebody else is at it, and we do not wait.
     Theirs,
     /// Somebody else is at it, and our time is over.
     Waited(Failure),
+}
+
+impl<'a> Refresh<'a> {
+    fn new(
+        world: &'a World,
+        transport: &'a dyn Transport,
+        cache: Option<&'a Cache<'a>>,
+        rule: &'a Rule,
+        deadline: Deadline,
+        errand: Errand,
+    ) -> Result<Self, Failure> {
+        let Circumstances { key, conditions, at_hand } = Circumstances::of(world, rule)?;
+        let began = world.now();
+        Ok(Self {
+            world,
+            transport,
+            cache,
+            rule,
+            key,
+            conditions,
+            at_hand,
+            deadline,
+            began,
+            errand,
+        })
+    }
 }
 
 impl Refresh<'_> {
@@ -119,12 +194,66 @@ impl Refresh<'_> {
         };
         match self.renew(patience, deadline) {
             Ok(renewed) => self.answer(Some(renewed), None),
-            Err(Unrenewed::Failed(failure)) => {
-                let living = if patience == Patience::Spent { None } else { entry };
-                self.answer(living, Some(failure))
-            }
+            // Somebody else may have had more luck meanwhile.
+            Err(Unrenewed::Failed(failure)) => self.answer(self.entry().or(entry), Some(failure)),
             Err(Unrenewed::RobotGone(failure)) => Err(failure),
             Err(Unrenewed::LeftToOthers) => self.answer(entry, None),
+        }
+    }
+
+    /// The story of a refresh that nobody waits for.
+    fn renew_due(&self) -> Result<Renewal, NotRenewed> {
+        let before = self.entry();
+        let patience = match before.as_ref().map(|entry| (self.freshness(entry), entry)) {
+            Some((Freshness::Fresh, entry)) if self.errand != Errand::Force => {
+                let due_in = entry.due_in(self.rule.min_validity, self.world.now());
+                return Ok(Renewal::NotDue(due_in));
+            }
+            Some((Freshness::Fresh | Freshness::Aging, _)) => Patience::Aging,
+            Some((Freshness::Short, _)) => Patience::Short,
+            Some((Freshness::Spent, _)) | None => Patience::Spent,
+        };
+        let left = |entry: &Entry| entry.left(self.world.now());
+        let (failure, was_asked) = match self.renew(patience, self.deadline) {
+            Ok(entry) if before.is_some_and(|before| before.obtained == entry.obtained) => {
+                return Ok(Renewal::LeftToOthers(left(&entry)));
+            }
+            Ok(entry) if self.entry().is_some_and(|kept| left(&kept) >= left(&entry)) => {
+                return Ok(Renewal::Renewed(left(&entry)));
+            }
+            Ok(_) => (self.not_kept(), true),
+            Err(Unrenewed::LeftToOthers) => {
+                let left = self.entry().as_ref().map_or(Duration::ZERO, left);
+                return Ok(Renewal::LeftToOthers(left));
+            }
+            Err(Unrenewed::RobotGone(failure) | Unrenewed::Failed(failure)) => {
+                let was_asked = self.remembered().is_none_or(|attempt| {
+                    self.is_since_we_came(attempt.failed) || attempt.failure() != failure
+                });
+                (failure, was_asked)
+            }
+        };
+        let living = self.entry().filter(|entry| self.freshness(entry) != Freshness::Spent);
+        Err(NotRenewed { failure, was_asked, living: living.as_ref().map(left) })
+    }
+
+    fn not_kept(&self) -> Failure {
+        let rule = self.rule;
+        Failure::new(
+            format!(
+                "the new token of `{}` for `{}` could not be written into the cache",
+                rule.robot, rule.server
+            ),
+            "see whether the file system of the cache directory is full (df); QUAYFED_LOG=warn tells \
+             what the system said",
+        )
+    }
+
+    /// The failure that is remembered.
+    fn remembered(&self) -> Option<Attempt> {
+        match self.cache?.lock_state(&self.key) {
+            LockState::Failed(attempt) => Some(attempt),
+            LockState::Empty | LockState::HeldUntil(_) => None,
         }
     }
 
@@ -163,10 +292,10 @@ impl Refresh<'_> {
             Turned::Alone(room) => (None, room),
             Turned::Answered(entry) => return Ok(entry),
             Turned::Theirs => return Err(Unrenewed::LeftToOthers),
-            Turned::Barred(failure) | Turned::Waited(failure) => {
-                return Err(Unrenewed::Failed(failure));
-            }
+            Turned::Barred(unrenewed) => return Err(unrenewed),
+            Turned::Waited(failure) => return Err(Unrenewed::Failed(failure)),
         };
+        let given = deadline.left(self.world.clock.boot());
         match self.ask(patience, deadline) {
             Ok(entry) => {
                 if let (Some(cache), Some(room)) = (self.cache, room)
@@ -180,11 +309,20 @@ impl Refresh<'_> {
                 Ok(entry)
             }
             Err(failed) => {
-                self.remember(turn, patience, &failed);
-                match failed.kind {
-                    StepFailureKind::RobotUnknown => Err(Unrenewed::RobotGone(failed.failure)),
-                    _ => Err(Unrenewed::Failed(failed.failure)),
+                if failed.kind == StepFailureKind::RobotUnknown
+                    && let Some(cache) = self.cache
+                {
+                    cache.drop_entry(&self.key);
                 }
+                match turn {
+                    None => {}
+                    Some(turn) if self.says_something(patience, &failed, given, deadline) => {
+                        let attempt = self.attempt(&turn, patience, &failed);
+                        turn.failed(attempt);
+                    }
+                    Some(turn) => turn.abandoned(),
+                }
+                Err(Unrenewed::of(failed.kind, failed.failure))
             }
         }
     }
@@ -201,10 +339,15 @@ impl Refresh<'_> {
             match cache.take_turn(&self.key, deadline) {
                 Taken::Ours(turn) => return self.begin(cache, turn, patience),
                 Taken::Useless(error) => {
-                    self.world.debug(format_args!("going on without a lock: {error}"));
+                    self.world.debug(format_args!(
+                        "going on without a lock: {}",
+                        files::describe(&error)
+                    ));
                     return Turned::Alone(cache.reserve_entry().ok());
                 }
-                Taken::Theirs if patience == Patience::Aging => return Turned::Theirs,
+                Taken::Theirs if patience == Patience::Aging && self.errand == Errand::Get => {
+                    return Turned::Theirs;
+                }
                 Taken::Theirs => {}
             }
             let now = self.world.clock.boot();
@@ -215,9 +358,8 @@ impl Refresh<'_> {
             if deadline.left(now) <= LAST_LOOK {
                 return self.last_look();
             }
-            let jitter = self.world.random_between(0.5, 1.5);
             let longest = deadline.left(now).saturating_sub(LAST_LOOK);
-            self.world.clock.sleep(pause.mul_f64(jitter).min(longest));
+            self.world.clock.sleep(pause.mul_f64(self.jitter()).min(longest));
             pause = (pause * 3 / 2).min(Duration::from_millis(40));
         }
     }
@@ -229,16 +371,19 @@ impl Refresh<'_> {
                 turn.succeeded();
                 return Turned::Answered(entry);
             }
-            Some(Turned::Barred(failure)) => {
+            Some(barred @ Turned::Barred(_)) => {
                 turn.abandoned();
-                return Turned::Barred(failure);
+                return barred;
             }
             _ => {}
         }
         match cache.reserve_entry() {
             Ok(room) => Turned::Ours(turn, room),
             Err(error) => {
-                self.world.warn(format_args!("no room in the cache, going on without: {error}"));
+                self.world.warn(format_args!(
+                    "no room in the cache, going on without: {}",
+                    files::describe(&error)
+                ));
                 turn.abandoned();
                 Turned::Alone(None)
             }
@@ -250,19 +395,33 @@ impl Refresh<'_> {
     fn found_out(&self, patience: Patience, state: &LockState) -> Option<Turned<'static>> {
         if let Some(entry) = self.entry()
             && (self.is_since_we_came(entry.obtained)
-                || self.freshness(&entry) < freshness_of(patience))
+                || (self.errand != Errand::Force
+                    && self.freshness(&entry) < freshness_of(patience)))
             && self.freshness(&entry) != Freshness::Spent
         {
             return Some(Turned::Answered(entry));
         }
         let LockState::Failed(attempt) = state else { return None };
-        if attempt.conditions != self.conditions() {
+        if attempt.conditions != self.conditions {
             return None;
         }
-        if self.is_since_we_came(attempt.failed)
-            && (patience == Patience::Aging || !attempt.ran_out_of_aging_time)
+        let unrenewed = if attempt.is_robot_unknown {
+            Unrenewed::RobotGone(attempt.failure())
+        } else {
+            Unrenewed::Failed(attempt.failure())
+        };
+        // Only the early try of a `get` has as little time as that which ran out of it.
+        let is_early_try = patience == Patience::Aging && self.errand == Errand::Get;
+        if self.is_since_we_came(attempt.failed) && (is_early_try || !attempt.ran_out_of_aging_time)
         {
-            return Some(Turned::Barred(attempt.failure()));
+            return Some(Turned::Barred(unrenewed));
+        }
+        let patience = match patience {
+            Patience::Aging if !is_early_try => Patience::Short,
+            other => other,
+        };
+        if self.errand == Errand::Force {
+            return None;
         }
         let left = attempt.bars_for(patience, self.world.now())?;
         self.world.info(format_args!(
@@ -271,7 +430,7 @@ impl Refresh<'_> {
             left.as_secs() + 1,
             attempt.cause
         ));
-        Some(Turned::Barred(attempt.failure()))
+        Some(Turned::Barred(unrenewed))
     }
 
     fn last_look(&self) -> Turned<'static> {
@@ -280,10 +439,8 @@ impl Refresh<'_> {
             None => Turned::Waited(Failure::new(
                 format!(
                     "another process has been getting the token of `{}` for `{}` all the time \
-                     that there was ({} s)",
-                    self.rule.robot,
-                    self.rule.server,
-                    self.rule.deadline.as_secs()
+                     that there was ({:?})",
+                    self.rule.robot, self.rule.server, self.rule.deadline
                 ),
                 "try again; if it stays so, the identity provider or Quay is slow: \
                  QUAYFED_LOG=info shows the durations",
@@ -316,6 +473,7 @@ impl Refresh<'_> {
         let obtained = self.world.now();
         let probe = match patience {
             Patience::Spent => Probe::WithinDeadline(deadline),
+            _ if self.errand != Errand::Get => Probe::WithinDeadline(deadline),
             // Somebody gets an answer all the same: their time is worth more than an explanation.
             Patience::Aging | Patience::Short => Probe::Never,
         };
@@ -326,7 +484,14 @@ impl Refresh<'_> {
             Presented { raw: fetched.token.raw(), unverified: fetched.token.unverified() },
             deadline.min(Deadline::after(obtained.boot(), self.rule.exchange_timeout)),
             probe,
-        )?;
+        );
+        let reply = reply.map_err(|failed| match failed.kind {
+            // The provider was asked for nothing: the next one must not ask it again at once.
+            StepFailureKind::Local if self.at_hand.token.is_none() => {
+                StepFailure { kind: StepFailureKind::Network, ..failed }
+            }
+            _ => failed,
+        })?;
         let discovery = fetched.discovered.map(|found| match discovery {
             Some(kept) if kept.token_endpoint == found.token_endpoint.as_str() => kept,
             _ => KeptDiscovery {
@@ -337,47 +502,63 @@ impl Refresh<'_> {
         });
         Ok(Entry {
             token: reply.token,
-            lifetime: reply.lifetime.min(LONGEST_LIFE),
+            lifetime: reply.lifetime,
             obtained,
             spread: self.world.random_between(SPREAD.0, SPREAD.1),
             discovery,
         })
     }
 
-    /// Remembers a failure in the lock's file, if it was one that asking again would repeat, and if
-    /// we hold the lock.
-    fn remember(&self, turn: Option<Turn>, patience: Patience, failed: &StepFailure) {
-        if failed.kind == StepFailureKind::RobotUnknown
-            && let Some(cache) = self.cache
-        {
-            cache.drop_entry(&self.key);
+    /// Whether a failure says something to whoever comes next. One of this host shows again at once
+    /// and costs nobody anything; a time-out of a try that had little time left, since it had waited
+    /// for others, says nothing of one that has more. An early try always had little: that is told.
+    fn says_something(
+        &self,
+        patience: Patience,
+        failed: &StepFailure,
+        given: Duration,
+        deadline: Deadline,
+    ) -> bool {
+        const NEARLY: Duration = Duration::from_secs(1);
+        let rule = self.rule;
+        match failed.kind {
+            StepFailureKind::Local => false,
+            StepFailureKind::Network | StepFailureKind::RobotUnknown => true,
+            StepFailureKind::Timeout => {
+                let whole = rule.deadline.min(rule.identity.timeout + rule.exchange_timeout);
+                (patience == Patience::Aging && self.errand == Errand::Get)
+                    || !deadline.has_passed(self.world.clock.boot())
+                    || given + NEARLY >= whole
+            }
         }
-        let Some(turn) = turn else { return };
-        if failed.kind == StepFailureKind::Local {
-            turn.abandoned();
-            return;
-        }
-        let conditions = self.conditions();
+    }
+
+    /// The record of a failure.
+    fn attempt(&self, turn: &Turn, patience: Patience, failed: &StepFailure) -> Attempt {
         let earlier = match &turn.before {
-            LockState::Failed(attempt) if attempt.conditions == conditions => attempt.failures,
+            LockState::Failed(attempt) if attempt.conditions == self.conditions => attempt.failures,
             _ => 0,
         };
         let hour = Duration::from_secs(60 * 60);
-        let attempt = Attempt {
+        Attempt {
             ran_out_of_aging_time: patience == Patience::Aging
+                && self.errand == Errand::Get
                 && failed.kind == StepFailureKind::Timeout,
             ..Attempt::after(
                 earlier,
-                &self.rule.server,
-                conditions,
-                &failed.failure,
+                &self.key,
+                self.conditions.clone(),
+                failed,
                 self.world.now(),
                 self.entry().map_or(hour, |entry| entry.lifetime),
-                failed.retry_after,
-                jitter(self.world),
+                self.jitter(),
             )
-        };
-        turn.failed(attempt);
+        }
+    }
+
+    /// What spreads pauses and bars: those who failed together must not try again together.
+    fn jitter(&self) -> f64 {
+        self.world.random_between(0.5, 1.5)
     }
 
     fn entry(&self) -> Option<Entry> {
@@ -397,35 +578,6 @@ impl Refresh<'_> {
             kept.read.elapsed(self.world.now()).is_some_and(|age| age < DISCOVERY_LIFE)
         })
     }
-
-    /// A digest of everything on this host that a failure may depend on (R15): a mended mistake
-    /// must show at once.
-    fn conditions(&self) -> String {
-        let rule = self.rule;
-        let stamps: Vec<_> = files_of(rule).map(|path| stamp(&path)).collect();
-        let proxies =
-            ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"]
-                .map(|name| self.world.environment.get(name));
-        let text = format!(
-            "{:?}",
-            (
-                &self.key,
-                [&rule.connection, &rule.identity.connection].map(|connection| {
-                    let proxy = match &connection.proxy {
-                        ProxyChoice::Url(url) => url.0.as_str(),
-                        ProxyChoice::None => "none",
-                        ProxyChoice::FromEnvironment => "",
-                    };
-                    (&connection.ca_file, proxy.to_owned(), connection.allow_http_loopback)
-                }),
-                (rule.deadline, rule.exchange_timeout, rule.identity.timeout),
-                stamps,
-                proxies,
-                ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| self.world.environment.get(name)),
-            )
-        );
-        sha256(text.as_bytes())
-    }
 }
 
 /// Why there is no renewed token.
@@ -436,6 +588,16 @@ enum Unrenewed {
     RobotGone(Failure),
     /// Somebody else is at it.
     LeftToOthers,
+}
+
+impl Unrenewed {
+    fn of(kind: StepFailureKind, failure: Failure) -> Self {
+        if kind == StepFailureKind::RobotUnknown {
+            Self::RobotGone(failure)
+        } else {
+            Self::Failed(failure)
+        }
+    }
 }
 
 const fn freshness_of(patience: Patience) -> Freshness {
@@ -451,59 +613,4 @@ fn discovered(kept: &KeptDiscovery) -> Option<Discovered> {
         issuer: kept.issuer.clone(),
         token_endpoint: kept.token_endpoint.parse().ok()?,
     })
-}
-
-/// Watches a lock that somebody else holds for signs that they do not get on: their own deadline
-/// has passed, or they have not even said one. Seen twice, since the lock may change hands between
-/// two looks.
-#[derive(Default)]
-struct Silence {
-    says_nothing_since: Option<Duration>,
-    overdue_since: Option<(u64, Duration)>,
-}
-
-impl Silence {
-    fn is_over(&mut self, state: &LockState, now: Duration) -> bool {
-        const SEEN_AGAIN: Duration = Duration::from_millis(100);
-        match state {
-            LockState::HeldUntil(until) if Duration::from_millis(*until) < now => {
-                self.says_nothing_since = None;
-                match self.overdue_since {
-                    Some((same, since)) if same == *until => now.saturating_sub(since) > SEEN_AGAIN,
-                    _ => {
-                        self.overdue_since = Some((*until, now));
-                        false
-                    }
-                }
-            }
-            LockState::HeldUntil(_) => {
-                *self = Self::default();
-                false
-            }
-            LockState::Empty | LockState::Failed(_) => {
-                self.overdue_since = None;
-                let since = *self.says_nothing_since.get_or_insert(now);
-                now.saturating_sub(since) >= LONGEST_SILENCE
-            }
-        }
-    }
-}
-
-/// The files that a rule depends on.
-fn files_of(rule: &Rule) -> impl Iterator<Item = std::path::PathBuf> + '_ {
-    let of_source = match &rule.identity.source {
-        SourceSpec::ClientCredentials(settings) => match &settings.client_secret {
-            SecretPlace::File(path) => Some(path.clone()),
-            SecretPlace::Variable(_) | SecretPlace::Credential(_) => None,
-        },
-        SourceSpec::File(file) => Some(file.path.clone()),
-        SourceSpec::Env(_) => None,
-    };
-    let of_connections = [&rule.connection.ca_file, &rule.identity.connection.ca_file];
-    of_source.into_iter().chain(of_connections.into_iter().flatten().cloned())
-}
-
-fn stamp(path: &Path) -> Result<(Stamp, u32), io::ErrorKind> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.kind())?;
-    Ok((Stamp::of(&metadata), metadata.mode()))
 }

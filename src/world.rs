@@ -44,12 +44,17 @@ impl World {
         let environment = Environment::of_process();
         let caller = Caller::of_process();
         let clock = SystemClock;
-        let log = Log::from_variables(
-            environment.get("QUAYFED_LOG"),
-            environment.get("QUAYFED_LOG_FILE"),
-            caller.uid(),
-            clock.wall(),
-        );
+        // Whoever calls a set-user-ID program would choose a file of another's to write to.
+        let log = if caller.is_set_user_id() {
+            Log::silent()
+        } else {
+            Log::from_variables(
+                environment.get("QUAYFED_LOG"),
+                environment.get("QUAYFED_LOG_FILE"),
+                caller.uid(),
+                clock.wall(),
+            )
+        };
         Self {
             places: Places::of_process(&environment),
             environment,
@@ -234,7 +239,7 @@ fn fill_with_random(bytes: &mut [u8]) {
 #[derive(Debug)]
 pub struct Caller {
     uid: u32,
-    real_uid: u32,
+    is_set_user_id: bool,
     namespace: OnceCell<UserNamespace>,
 }
 
@@ -253,14 +258,15 @@ impl Caller {
     fn of_process() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
-            real_uid: rustix::process::getuid().as_raw(),
+            is_set_user_id: rustix::process::getuid() != rustix::process::geteuid()
+                || rustix::process::getgid() != rustix::process::getegid(),
             namespace: OnceCell::new(),
         }
     }
 
     /// A caller for a test.
     pub fn of(uid: u32, namespace: UserNamespace) -> Self {
-        Self { uid, real_uid: uid, namespace: OnceCell::from(namespace) }
+        Self { uid, is_set_user_id: false, namespace: OnceCell::from(namespace) }
     }
 
     /// The effective user id.
@@ -268,10 +274,10 @@ impl Caller {
         self.uid
     }
 
-    /// Whether real and effective user differ: the program was made set-user-ID, and whoever calls
-    /// it chooses what it reads in another's name.
+    /// Whether real and effective user or group differ: the program was made set-user-ID or
+    /// set-group-ID, and whoever calls it chooses what it reads and writes in another's name.
     pub const fn is_set_user_id(&self) -> bool {
-        self.uid != self.real_uid
+        self.is_set_user_id
     }
 
     /// The user id as the host counts it, to be told to people: in rootless podman's namespace the
@@ -336,7 +342,17 @@ pub struct Places {
     pub shared_memory: PathBuf,
     /// The file that names this boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: PathBuf,
+    /// The user's home (`$HOME`), where there is one.
+    pub home: Option<PathBuf>,
+    /// The folder of podman's, buildah's and skopeo's configuration: `/etc/containers`.
+    pub containers_configuration: PathBuf,
+    /// The folders in which a service finds programs: the `PATH` that systemd gives.
+    pub programs_of_services: Vec<PathBuf>,
 }
+
+/// What a service finds programs in: systemd's `PATH` (systemd.exec(5)) where /bin is a folder of
+/// its own.
+const PATH_OF_SERVICES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Places {
     fn of_process(environment: &Environment) -> Self {
@@ -346,6 +362,9 @@ impl Places {
             run: PathBuf::from("/run"),
             shared_memory: PathBuf::from("/dev/shm"),
             boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
+            home: environment.path("HOME").filter(|path| path.is_absolute()).map(Path::to_owned),
+            containers_configuration: PathBuf::from("/etc/containers"),
+            programs_of_services: PATH_OF_SERVICES.split(':').map(PathBuf::from).collect(),
         }
     }
 }

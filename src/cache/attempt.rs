@@ -10,18 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::cache::entry::{EntryKey, rule_inside};
 use crate::cache::{Cache, sealed, unsealed};
 use crate::deadline::Deadline;
-use crate::failure::Failure;
+use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::files::LockFile;
 use crate::moment::Moment;
 use crate::server::Server;
-use crate::world::World;
 
 /// The largest lock file, in bytes.
 const LARGEST: u64 = 16 * 1024;
 /// The bar after a first failure; it doubles with each further one.
 const FIRST_BAR: Duration = Duration::from_secs(30);
-/// The most that a server may ask for by Retry-After.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How long a Spent entry obeys a record: somebody waits for that answer.
 const BAR_OF_SPENT: Duration = Duration::from_secs(10);
 
@@ -30,6 +27,8 @@ const BAR_OF_SPENT: Duration = Duration::from_secs(10);
 pub struct Attempt {
     /// The rule that it was for.
     pub rule: String,
+    /// The robot that it was for.
+    pub robot: String,
     /// A digest of everything that the failure may have depended on: the record counts only while
     /// it is the same.
     pub conditions: String,
@@ -43,6 +42,8 @@ pub struct Attempt {
     pub cause: String,
     /// What to do about it.
     pub hint: String,
+    /// Whether Quay did not know the robot: then nothing that was kept for it is answered.
+    pub is_robot_unknown: bool,
     /// Whether it only ran out of an Aging token's short time: that says nothing of a longer try.
     pub ran_out_of_aging_time: bool,
 }
@@ -59,32 +60,29 @@ pub enum Patience {
 }
 
 impl Attempt {
-    /// The record of a failure at `failed`, after `earlier` ones in a row. `lifetime` is that of the
-    /// token that there is, an hour without one; `random` is a number from 0.5 to 1.5.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of a failure")]
+    /// The record of a failure at the moment `at`, after `earlier` ones in a row. `lifetime` is that
+    /// of the token that there is, an hour without one; `random` is a number from 0.5 to 1.5.
     pub fn after(
         earlier: u32,
-        rule: &Server,
+        key: &EntryKey,
         conditions: String,
-        failure: &Failure,
-        failed: Moment,
+        failed: &StepFailure,
+        at: Moment,
         lifetime: Duration,
-        retry_after: Option<Duration>,
         random: f64,
     ) -> Self {
         let doubled = FIRST_BAR.saturating_mul(2u32.saturating_pow(earlier.min(20)));
-        let bar = match retry_after {
-            Some(wanted) => wanted.min(LONGEST_RETRY_AFTER),
-            None => doubled.mul_f64(random).min(lifetime / 8),
-        };
+        let bar = failed.retry_after.unwrap_or_else(|| doubled.mul_f64(random).min(lifetime / 8));
         Self {
-            rule: rule.to_string(),
+            rule: key.rule.to_string(),
+            robot: key.robot.to_string(),
             conditions,
-            failed,
+            failed: at,
             bar_ms: u64::try_from(bar.as_millis()).unwrap_or(u64::MAX),
             failures: earlier.saturating_add(1),
-            cause: failure.cause().to_owned(),
-            hint: failure.hint().to_owned(),
+            cause: failed.failure.cause().to_owned(),
+            hint: failed.failure.hint().to_owned(),
+            is_robot_unknown: failed.kind == StepFailureKind::RobotUnknown,
             ran_out_of_aging_time: false,
         }
     }
@@ -193,9 +191,12 @@ pub enum Taken {
 impl Cache<'_> {
     /// What stands in the lock file of a key, read without the lock.
     pub fn lock_state(&self, key: &EntryKey) -> LockState {
-        self.folder
-            .read(&key.lock_name(), LARGEST)
-            .map_or(LockState::Empty, |bytes| LockState::of(&bytes))
+        self.lock_state_in(&key.lock_name())
+    }
+
+    /// What stands in a lock file, read without the lock.
+    pub(super) fn lock_state_in(&self, name: &str) -> LockState {
+        self.folder.read(name, LARGEST).map_or(LockState::Empty, |bytes| LockState::of(&bytes))
     }
 
     /// Takes the lock of a key if nobody has it, and writes into it that it is held until
@@ -239,14 +240,10 @@ fn hold(lock: LockFile, deadline: Deadline) -> Taken {
     }
 }
 
-/// A random number from 0.5 to 1.5: hosts that failed together must not try again together.
-pub fn jitter(world: &World) -> f64 {
-    world.random_between(0.5, 1.5)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::robot::RobotName;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -258,9 +255,15 @@ mod tests {
 
     fn attempt(earlier: u32, retry_after: Option<Duration>) -> Attempt {
         let failure = Failure::new("it failed", "mend it");
-        let server = Server::parse("h").expect("a server");
-        let hour = seconds(3600);
-        Attempt::after(earlier, &server, "c".into(), &failure, moment(0), hour, retry_after, 1.0)
+        let failed = StepFailure { retry_after, ..StepFailure::network(failure) };
+        let key = EntryKey {
+            rule: Server::parse("h").expect("a server"),
+            robot: RobotName::parse("acme+ci").expect("a robot"),
+            api_url: "https://h/".to_owned(),
+            settings: "s".to_owned(),
+            bearer: None,
+        };
+        Attempt::after(earlier, &key, "c".into(), &failed, moment(0), seconds(3600), 1.0)
     }
 
     #[test]
@@ -272,7 +275,6 @@ mod tests {
         );
         assert_eq!(bars(0, Some(seconds(1))), 1);
         assert_eq!(bars(0, Some(seconds(1800))), 1800);
-        assert_eq!(bars(0, Some(seconds(86_400))), 3600);
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl EntryKey {
         format!("{}.{digest}{bearer}{suffix}", escaped(self.rule.host()))
     }
 
+    /// What the names of its files begin with.
+    pub fn stem(&self) -> String {
+        self.name("")
+    }
+
     /// The name of its lock file.
     pub(super) fn lock_name(&self) -> String {
         self.name(suffix::LOCK)
@@ -112,6 +117,13 @@ impl Entry {
         self.obtained.left(self.lifetime, now)
     }
 
+    /// After how much time it is due to be renewed under a rule with this `min_validity`; zero once
+    /// it is.
+    pub fn due_in(&self, min_validity: Option<Duration>, now: Moment) -> Duration {
+        let schedule = Schedule::of(self.lifetime, min_validity, self.spread);
+        self.left(now).saturating_sub(schedule.aging)
+    }
+
     /// What its age means for a rule with this `min_validity`.
     pub fn freshness(&self, min_validity: Option<Duration>, now: Moment) -> Freshness {
         Schedule::of(self.lifetime, min_validity, self.spread).freshness(self.left(now))
@@ -137,6 +149,18 @@ struct Written {
     discovery: Option<KeptDiscovery>,
 }
 
+impl Written {
+    fn into_entry(self) -> Entry {
+        Entry {
+            token: self.token,
+            lifetime: Duration::from_millis(self.lifetime_ms),
+            obtained: self.obtained,
+            spread: self.spread,
+            discovery: self.discovery,
+        }
+    }
+}
+
 fn write_secret<S: Serializer>(secret: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
@@ -148,24 +172,36 @@ fn read_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret<Stri
 impl Cache<'_> {
     /// The entry for a key, Spent or not.
     pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
-        let bytes = zeroize::Zeroizing::new(self.read(&key.name(suffix::ENTRY))?);
-        let written: Written = serde_json::from_slice(&bytes).ok()?;
-        let is_of_key = written.format == FORMAT
-            && written.settings == key.settings
+        let written = self.written(&key.name(suffix::ENTRY))?;
+        let is_of_key = written.settings == key.settings
             && written.bearer == key.bearer
             && written.rule == key.rule.to_string()
             && written.robot == key.robot.as_str()
             && written.api_url == key.api_url;
+        is_of_key.then(|| written.into_entry())
+    }
+
+    /// The key and the entry in a file, where it stands under the name that its key makes.
+    pub(super) fn entry_in(&self, name: &str) -> Option<(EntryKey, Entry)> {
+        let written = self.written(name)?;
+        let key = EntryKey {
+            rule: Server::parse(&written.rule).ok()?,
+            robot: RobotName::parse(&written.robot).ok()?,
+            api_url: written.api_url.clone(),
+            settings: written.settings.clone(),
+            bearer: written.bearer.clone(),
+        };
+        (key.name(suffix::ENTRY) == name).then(|| (key, written.into_entry()))
+    }
+
+    /// What is written in a file, if it is of this format and of this boot.
+    fn written(&self, name: &str) -> Option<Written> {
+        let bytes = zeroize::Zeroizing::new(self.read(name)?);
+        let written: Written = serde_json::from_slice(&bytes).ok()?;
         // The boot clock starts anew at a boot; a folder in memory is empty then.
         let is_of_this_boot = self.folder.is_in_memory()
             || (written.boot_id.is_some() && written.boot_id == self.world.boot_id());
-        (is_of_key && is_of_this_boot).then(|| Entry {
-            token: written.token.clone(),
-            lifetime: Duration::from_millis(written.lifetime_ms),
-            obtained: written.obtained,
-            spread: written.spread,
-            discovery: written.discovery,
-        })
+        (written.format == FORMAT && is_of_this_boot).then_some(written)
     }
 
     /// Makes room for an entry before it is asked for.
@@ -225,7 +261,7 @@ impl Cache<'_> {
         let forgotten = self
             .reserve_entry()
             .context("no room")
-            .and_then(|room| self.write_entry(room, key, &entry));
+            .and_then(|room| self.keep_entry(room, key, &entry));
         if let Err(error) = forgotten {
             self.world.debug(format_args!("discovery could not be forgotten: {error:#}"));
         }

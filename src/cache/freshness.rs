@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// The longest life that a token is credited with.
-pub const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The bounds of the factor that spreads the refreshes of a fleet.
 pub const SPREAD: (f64, f64) = (2.0 / 3.0, 14.0 / 15.0);
 

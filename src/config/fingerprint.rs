@@ -35,6 +35,11 @@ impl Fingerprint {
         self.stamps.push((path.to_owned(), stamp));
     }
 
+    /// Every file and folder that was looked at, the earlier first, and whether it was there.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.stamps.iter().map(|(path, stamp)| (path.as_path(), stamp.is_some()))
+    }
+
     /// Whether the configuration that `search_path` leads to is still the one that this was taken
     /// of. The names of the drop-ins need no listing: the folder's stamp changes with them.
     pub fn still_holds(&self, search_path: &SearchPath) -> bool {

@@ -2,11 +2,12 @@
 //! every value in the type that it is used in.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 
 use crate::failure::Failure;
 use crate::robot::RobotName;
@@ -65,6 +66,28 @@ pub struct Connection {
     pub proxy: ProxyChoice,
     /// Whether `http` to a literal loopback address is allowed.
     pub allow_http_loopback: bool,
+}
+
+impl Connection {
+    /// Whether anything may be sent to a URL (rule R19): by https, or by http to a literal loopback
+    /// address where that is allowed.
+    pub fn allows(&self, url: &Url) -> bool {
+        match url.scheme() {
+            "https" => true,
+            "http" => self.allow_http_loopback && is_loopback(url),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a URL's host is a literal loopback address. A name such as `localhost` is none: it
+/// means what a resolver makes of it.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
+        Some(Host::Domain(_)) | None => false,
+    }
 }
 
 /// Which proxy a connection goes through.

@@ -1,13 +1,12 @@
 //! The values of single keys, parsed from the text that was written.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::settings::{
-    ClientAuth, Connection, JsonField, OnError, ProxyChoice, ProxyUrl, SecretPlace,
+    ClientAuth, Connection, JsonField, OnError, ProxyChoice, ProxyUrl, SecretPlace, is_loopback,
 };
 use super::suggestion;
 use crate::robot::RobotName;
@@ -135,14 +134,6 @@ fn hint_for_url(text: &str, of: UrlUse) -> String {
         UrlUse::Issuer | UrlUse::TokenEndpoint => {
             "write it as https://HOST[:PORT][/PATH]".to_owned()
         }
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
-        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
-        _ => false,
     }
 }
 

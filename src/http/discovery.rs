@@ -27,7 +27,7 @@ pub enum DiscoveryFault {
     /// There was no reply.
     NoReply(TransportError),
     /// The reply is not 200.
-    Refused(Response),
+    Refused(Box<Response>),
     /// The reply is not a JSON object.
     NotJson,
     /// The document is of another issuer, or of none.
@@ -60,7 +60,7 @@ pub fn read_document(
     let reply = send_by(world, transport, request, deadline, Retry500::No)
         .map_err(DiscoveryFault::NoReply)?;
     if reply.status != 200 {
-        return Err(DiscoveryFault::Refused(reply));
+        return Err(DiscoveryFault::Refused(Box::new(reply)));
     }
     let document = reply.json().ok_or(DiscoveryFault::NotJson)?;
     let text = |name: &str| document.get(name)?.as_str().map(str::to_owned);

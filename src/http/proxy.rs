@@ -22,7 +22,7 @@ impl Proxy {
             ProxyChoice::Url(url) => {
                 Some(Self { url: usable("`proxy`", url.0.as_str())?, passed_by: None })
             }
-            ProxyChoice::FromEnvironment => of_environment(world)?,
+            ProxyChoice::FromEnvironment => of_environment(world),
         };
         if let Some(password) = proxy.as_ref().and_then(|proxy| proxy.url.password()) {
             world.redactor.remember(&Secret::new(password.to_owned()));
@@ -37,18 +37,24 @@ impl Proxy {
     }
 }
 
-fn of_environment(world: &World) -> Result<Option<Proxy>, TransportError> {
+fn of_environment(world: &World) -> Option<Proxy> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|&name| Some((name, world.environment.get(name)?)))
     };
     let named = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
-    let Some((name, value)) = named else {
-        return Ok(None);
+    let (name, value) = named?;
+    // What the environment says is not said to us alone: a proxy that curl could use is passed over
+    // where we cannot, since NO_PROXY may have meant this host anyway.
+    let url = match usable(name, &value.to_string_lossy()) {
+        Ok(url) => url,
+        Err(error) => {
+            world.warn(format_args!("{}: going on without a proxy", error.text));
+            return None;
+        }
     };
-    let url = usable(name, &value.to_string_lossy())?;
     let passed_by =
         first(&["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts.to_string_lossy().into_owned());
-    Ok(Some(Proxy { url, passed_by }))
+    Some(Proxy { url, passed_by })
 }
 
 /// A proxy's URL; a bare `HOST:PORT` means http, as it does to curl.
@@ -100,16 +106,29 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_used_is_a_fault_that_names_its_place() {
+    fn a_configured_proxy_that_cannot_be_used_is_a_fault() {
+        let url = Url::parse("socks5://proxy:1080").expect("a URL");
+        let choice = ProxyChoice::Url(crate::config::settings::ProxyUrl(url));
+        let fault = Proxy::of(&world_with(&[]), &choice).err().expect("a fault");
+        let wanted = "the proxy in `proxy` speaks `socks5`, which is not supported";
+        assert_eq!((fault.kind, fault.text.as_str()), (TransportFault::ProxySetting, wanted));
+    }
+
+    #[test]
+    fn r20_a_proxy_of_the_environment_that_cannot_be_used_is_passed_over_and_told() {
         for (value, wanted) in [
             (
                 "socks5://proxy:1080",
-                "the proxy in HTTPS_PROXY speaks `socks5`, which is not supported",
+                "the proxy in ALL_PROXY speaks `socks5`, which is not supported: going on without \
+                 a proxy",
             ),
-            ("http://", "the proxy in HTTPS_PROXY is no URL"),
+            ("http://", "the proxy in ALL_PROXY is no URL: going on without a proxy"),
         ] {
-            let fault = from_environment(&[("HTTPS_PROXY", value)]).err().expect("a fault");
-            assert_eq!((fault.kind, fault.text.as_str()), (TransportFault::ProxySetting, wanted));
+            let mut world = world_with(&[("ALL_PROXY", value), ("NO_PROXY", "localhost")]);
+            world.log = crate::log::Log::in_memory(crate::log::Level::Warn);
+            let proxy = Proxy::of(&world, &ProxyChoice::FromEnvironment);
+            assert!(proxy.expect("no fault").is_none());
+            assert!(world.log.lines().concat().contains(wanted), "{:?}", world.log.lines());
         }
     }
 }

@@ -70,6 +70,11 @@ pub fn retry_after(reply: &Response, now: Duration) -> Option<Duration> {
     (!wait.is_zero()).then_some(wait.min(LONGEST_REST))
 }
 
+/// What a server's clock said when it replied, since 1970, by its Date (RFC 9110 section 6.6.1).
+pub fn server_time(reply: &Response) -> Option<Duration> {
+    http_date(reply.date.as_deref()?.trim())
+}
+
 fn send_once(
     world: &World,
     transport: &dyn Transport,
@@ -135,7 +140,7 @@ mod tests {
     }
 
     fn waiting(status: u16, retry_after: &str) -> Response {
-        let mut reply = reply(status, "text/plain", "");
+        let mut reply = reply(status, "");
         reply.retry_after = Some(retry_after.to_owned());
         reply
     }
@@ -143,19 +148,19 @@ mod tests {
     #[test]
     fn r18_what_may_pass_is_asked_once_more_and_no_more() {
         for status in [502, 503, 504] {
-            let failing = || Ok(reply(status, "text/html", ""));
+            let failing = || Ok(reply(status, ""));
             let script = Script::of([failing(), failing(), failing()]);
             assert_eq!(send(&script, 8, Retry500::No), Ok(status));
             assert_eq!(script.count(), 2, "{status}");
         }
-        let script = Script::of([fault(TransportFault::Connect), Ok(reply(200, "", ""))]);
+        let script = Script::of([fault(TransportFault::Connect), Ok(reply(200, ""))]);
         assert_eq!(send(&script, 8, Retry500::No), Ok(200));
     }
 
     #[test]
     fn r18_what_does_not_pass_is_not_asked_again() {
         for status in [200, 302, 400, 401, 404, 429, 500] {
-            let script = Script::of([Ok(reply(status, "", ""))]);
+            let script = Script::of([Ok(reply(status, ""))]);
             assert_eq!(send(&script, 8, Retry500::No), Ok(status));
         }
         for kind in [TransportFault::UntrustedIssuer, TransportFault::Timeout] {
@@ -165,20 +170,20 @@ mod tests {
 
     #[test]
     fn r18_500_is_asked_again_at_the_exchange_alone() {
-        let script = Script::of([Ok(reply(500, "", "")), Ok(reply(200, "", ""))]);
+        let script = Script::of([Ok(reply(500, "")), Ok(reply(200, ""))]);
         assert_eq!(send(&script, 8, Retry500::Yes), Ok(200));
     }
 
     #[test]
     fn r18_nothing_is_asked_again_without_the_time_for_it() {
-        let script = Script::of([Ok(reply(503, "", ""))]);
+        let script = Script::of([Ok(reply(503, ""))]);
         assert_eq!(send(&script, 1, Retry500::No), Ok(503));
         assert_eq!(send(&Script::of([]), 0, Retry500::No), Err(TransportFault::Timeout));
     }
 
     #[test]
     fn r18_retry_after_is_obeyed_where_it_fits_and_else_not_asked_again() {
-        let script = Script::of([Ok(waiting(503, "1")), Ok(reply(200, "", ""))]);
+        let script = Script::of([Ok(waiting(503, "1")), Ok(reply(200, ""))]);
         assert_eq!(send(&script, 8, Retry500::No), Ok(200));
         assert_eq!(send(&Script::of([Ok(waiting(503, "10"))]), 8, Retry500::No), Ok(503));
     }
@@ -212,7 +217,7 @@ mod tests {
             timeout: Duration::ZERO,
         };
         let deadline = Deadline::after(world.clock.boot(), Duration::from_secs(8));
-        let script = Script::of([Ok(reply(200, "", "body"))]);
+        let script = Script::of([Ok(reply(200, "body"))]);
         let _ = send_by(&world, &script, request, deadline, Retry500::No);
         let lines = world.log.lines();
         assert!(

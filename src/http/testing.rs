@@ -32,6 +32,9 @@ pub(crate) fn world_with(variables: &[(&str, &str)]) -> World {
             run: PathBuf::from("/nowhere"),
             shared_memory: PathBuf::from("/nowhere"),
             boot_id: PathBuf::from("/nowhere"),
+            home: None,
+            containers_configuration: PathBuf::from("/nowhere"),
+            programs_of_services: Vec::new(),
         },
         log: Log::silent(),
         redactor: Redactor::default(),
@@ -58,14 +61,9 @@ impl Clock for StillClock {
     }
 }
 
-/// A reply of these parts.
-pub(crate) fn reply(status: u16, content_type: &str, body: &str) -> Response {
-    Response {
-        status,
-        content_type: content_type.to_owned(),
-        body: body.as_bytes().to_vec(),
-        ..Response::default()
-    }
+/// A reply with this status and body.
+pub(crate) fn reply(status: u16, body: &str) -> Response {
+    Response { status, body: body.as_bytes().to_vec(), ..Response::default() }
 }
 
 /// A request without a reply.

@@ -46,6 +46,18 @@ pub(super) fn system_roots(world: &World) -> Result<RootCertStore, TransportErro
     Ok(roots)
 }
 
+/// Where the system's roots are read from, for whoever has to notice that they have changed.
+pub(super) fn root_files(world: &World) -> Vec<PathBuf> {
+    let environment = &world.environment;
+    if let Some(file) = environment.path("SSL_CERT_FILE") {
+        vec![file.to_owned()]
+    } else if let Some(folders) = environment.get("SSL_CERT_DIR") {
+        std::env::split_paths(folders).collect()
+    } else {
+        BUNDLES.iter().map(PathBuf::from).collect()
+    }
+}
+
 /// Adds the certificates of a `ca_file`, each of which must be usable: what an operator wrote down
 /// is meant (rule R20).
 pub(super) fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), TransportError> {

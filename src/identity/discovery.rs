@@ -7,7 +7,7 @@ use crate::config::settings::Identity;
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
 use crate::http::discovery::{DiscoveryFault, document_url, read_document};
-use crate::http::{Response, Transport, is_loopback, retry_after};
+use crate::http::{Response, Transport, retry_after};
 use crate::world::World;
 
 /// Asks the issuer for its token endpoint, by `deadline`.
@@ -22,12 +22,7 @@ pub(super) fn discover(
     let document = read_document(world, transport, issuer, &identity.connection, deadline)
         .map_err(|fault| asked.explain(&fault))?;
     let named = document.token_endpoint.as_deref().unwrap_or_default();
-    let is_allowed = |url: &Url| match url.scheme() {
-        "https" => true,
-        "http" => identity.connection.allow_http_loopback && is_loopback(url),
-        _ => false,
-    };
-    match Url::parse(named).ok().filter(is_allowed) {
+    match Url::parse(named).ok().filter(|url| identity.connection.allows(url)) {
         Some(token_endpoint) => Ok(Discovered { issuer: issuer.to_owned(), token_endpoint }),
         None => Err(StepFailure::network(asked.without_endpoint(named))),
     }
@@ -94,10 +89,21 @@ impl Asked<'_> {
                 let said = json.as_ref().and_then(|json| json.get("error")?.as_str());
                 let said = said.map(|said| format!(": {}", self.world.redactor.clean(said)));
                 let said = said.unwrap_or_default();
+                let correct = if self.issuer.contains("/auth/realms/") {
+                    format!("since Keycloak 17 there is no `/auth` before `/realms`: {correct}")
+                } else {
+                    correct
+                };
                 (format!("there is no discovery document at `{document}` (404{said})"), correct)
             }
             429 | 500..=599 => (
-                format!("the issuer `{}` cannot be used now ({status})", self.issuer),
+                format!(
+                    "the issuer `{}` cannot be used now ({status}{})",
+                    self.issuer,
+                    retry_after(reply, self.world.clock.wall())
+                        .map(|wait| format!(", and asks to wait {} s", wait.as_secs()))
+                        .unwrap_or_default()
+                ),
                 "the provider is down, starting or busy: try again later".to_owned(),
             ),
             _ => (

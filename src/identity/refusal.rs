@@ -101,6 +101,14 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     if let Some((_, hint)) = known {
         return (*hint).to_owned();
     }
+    if refusal.says("405 Method Not Allowed") {
+        return format!("the URL is not a token endpoint: correct `token_endpoint` in {place}");
+    }
+    if refusal.error == "unauthorized_client"
+        && refusal.says("Invalid client or Invalid client cred")
+    {
+        return format!("the secret is wrong: compare that of {place} with the provider's");
+    }
     if refusal.says("Invalid method used") {
         let other = match grant.client_auth {
             ClientAuth::ClientSecretBasic => "client_secret_post",
@@ -110,8 +118,8 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     }
     match refusal.error.as_str() {
         "invalid_client" => format!(
-            "the client is unknown or disabled there, or its secret is wrong: compare `client_id` \
-             in {place} and the secret with the provider's"
+            "the client is unknown or disabled there, its secret is wrong, or it must authenticate \
+             by other means: compare `client_id` in {place} and the secret with the provider's"
         ),
         "unauthorized_client" => format!(
             "the secret is wrong, or this client may not use the grant: compare the secret of \
@@ -154,7 +162,7 @@ const ENTRA: [(u64, &str); 6] = [
 ];
 
 /// What Keycloak writes where its codes say too little.
-const SENTENCES: [(&str, &str); 12] = [
+const SENTENCES: [(&str, &str); 11] = [
     (
         "Client not enabled to retrieve service account",
         "switch the client's service accounts on (Keycloak: client, Capability config)",
@@ -183,9 +191,8 @@ const SENTENCES: [(&str, &str); 12] = [
         "Unable to find matching target resource method",
         "the path is not the provider's: since Keycloak 17 there is no `/auth` before `/realms`",
     ),
-    ("Realm not enabled", "let the realm be enabled"),
+    ("Realm not enabled", "the realm is switched off: an administrator of Keycloak can enable it"),
     ("HTTPS required", "use an https URL: the realm demands it"),
-    ("405 Method Not Allowed", "the URL is not a token endpoint: correct `token_endpoint`"),
     ("413 Request Entity Too Large", "the request is too large: see `scopes` and the secret"),
 ];
 
@@ -221,7 +228,7 @@ fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
         ),
         429 => (
             format!("{endpoint} is asked too often (429)"),
-            "the next try waits for as long as it said".to_owned(),
+            "try again later; see how many hosts share this client".to_owned(),
         ),
         500..=599 => {
             let wait = retry_after(reply, world.clock.wall())

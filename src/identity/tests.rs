@@ -50,7 +50,7 @@ fn url(text: &str) -> Url {
 
 #[allow(clippy::unnecessary_wraps, reason = "a script's items are results")]
 fn json_reply(status: u16, body: &Value) -> Result<Response, TransportError> {
-    Ok(reply(status, "application/json", &body.to_string()))
+    Ok(reply(status, &body.to_string()))
 }
 
 fn given() -> Result<Response, TransportError> {
@@ -173,7 +173,7 @@ mod requests {
 
     #[test]
     fn r18_the_provider_is_asked_once_more_after_503_and_not_after_500() {
-        let failing = |status| Ok(reply(status, "text/plain", ""));
+        let failing = |status| Ok(reply(status, ""));
         let script = Script::of([failing(503), given()]);
         fetch_with(settings(), None, &script).expect("a token");
         let script = Script::of([failing(500)]);
@@ -182,7 +182,7 @@ mod requests {
 
     #[test]
     fn r15_retry_after_is_handed_on() {
-        let mut answer = reply(429, "text/plain", "");
+        let mut answer = reply(429, "");
         answer.retry_after = Some("90".to_owned());
         let failed = fetch_with(settings(), None, &Script::of([Ok(answer)])).expect_err("busy");
         assert_eq!(failed.retry_after, Some(Duration::from_secs(90)));
@@ -216,10 +216,10 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Invalid client or Invalid client credentials)
-        hint: the client is unknown or disabled there, or its secret is wrong: compare `client_id` in /etc/quayfed/config.toml:5 and the secret with the provider's
+        hint: the client is unknown or disabled there, its secret is wrong, or it must authenticate by other means: compare `client_id` in /etc/quayfed/config.toml:5 and the secret with the provider's
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid client or Invalid client credentials)
-        hint: the secret is wrong, or this client may not use the grant: compare the secret of /etc/quayfed/config.toml:5 with the provider's, then see what the client is allowed
+        hint: the secret is wrong: compare that of /etc/quayfed/config.toml:5 with the provider's
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Client not enabled to retrieve service account)
         hint: switch the client's service accounts on (Keycloak: client, Capability config)
@@ -265,13 +265,13 @@ mod refusals {
         hint: the path is not the provider's: since Keycloak 17 there is no `/auth` before `/realms`
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `access_denied` (Realm not enabled)
-        hint: let the realm be enabled
+        hint: the realm is switched off: an administrator of Keycloak can enable it
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_request` (HTTPS required)
         hint: use an https URL: the realm demands it
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 405: HTTP 405 Method Not Allowed
-        hint: the URL is not a token endpoint: correct `token_endpoint`
+        hint: the URL is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:5
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 413: HTTP 413 Request Entity Too Large
         hint: the request is too large: see `scopes` and the secret
@@ -353,11 +353,11 @@ mod refusals {
     #[test]
     fn an_answer_that_is_no_json_is_told_by_its_status_and_never_shown() {
         let of = |status: u16, location: Option<&str>| {
-            let mut answer = reply(status, "text/html", "<html>a page</html>");
+            let mut answer = reply(status, "<html>a page</html>");
             answer.location = location.map(str::to_owned);
             told(settings(), vec![Ok(answer.clone()), Ok(answer)])
         };
-        let mut booting = reply(503, "text/plain", "Bootstrap in progress. Retry in 10 seconds.");
+        let mut booting = reply(503, "Bootstrap in progress. Retry in 10 seconds.");
         booting.retry_after = Some("10".to_owned());
         let texts = [
             of(200, None),
@@ -389,7 +389,7 @@ mod refusals {
         hint: see `scopes` and the secret of /etc/quayfed/config.toml:5
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` is asked too often (429)
-        hint: the next try waits for as long as it said
+        hint: try again later; see how many hosts share this client
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` cannot be used now (500)
         hint: the provider, or what stands before it, is down or starting: try again later
@@ -468,15 +468,15 @@ mod discovery {
     #[test]
     fn each_way_in_which_discovery_fails_has_its_text() {
         let of = |answer: Result<Response, TransportError>| told(discovering(), vec![answer]);
-        let mut redirect = reply(302, "text/html", "");
+        let mut redirect = reply(302, "");
         redirect.location = Some("https://login.example.com/x".to_owned());
         let texts = [
-            of(Ok(reply(404, "text/html", "<html>"))),
+            of(Ok(reply(404, "<html>"))),
             of(json_reply(404, &json!({"error": "Realm does not exist"}))),
             of(Ok(redirect)),
-            of(Ok(reply(429, "text/html", "<html>"))),
-            of(Ok(reply(403, "text/html", "<html>"))),
-            of(Ok(reply(200, "text/html", "<html>"))),
+            of(Ok(reply(429, "<html>"))),
+            of(Ok(reply(403, "<html>"))),
+            of(Ok(reply(200, "<html>"))),
             of(json_reply(200, &json!({"keys": []}))),
             of(json_reply(200, &json!({"issuer": format!("{ISSUER}/")}))),
             of(json_reply(200, &json!({"issuer": ISSUER}))),

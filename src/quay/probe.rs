@@ -49,20 +49,45 @@ pub(super) fn look(
     deadline: Deadline,
 ) -> Option<Finding> {
     let issuer = token.claims.iss.as_deref().filter(|issuer| issuer.starts_with("https://"))?;
+    Some(match read_keys(world, transport, connection, issuer, deadline)? {
+        Ok(Published { at, keys }) => {
+            of_key(&keys, token.header.kid.as_deref()).unwrap_or(Finding::KeyMissing(at))
+        }
+        Err(finding) => finding,
+    })
+}
+
+/// The keys of an issuer.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    /// Where they are.
+    pub(super) at: Url,
+    /// Each as it stands there (RFC 7517 section 4).
+    pub(super) keys: Vec<Value>,
+}
+
+/// Reads an issuer's keys by way of its discovery document, if there is time before `deadline`.
+pub(super) fn read_keys(
+    world: &World,
+    transport: &dyn Transport,
+    connection: &Connection,
+    issuer: &str,
+    deadline: Deadline,
+) -> Option<Result<Published, Finding>> {
     let within = || {
         let now = world.clock.boot();
         (deadline.left(now) >= WORTHWHILE).then(|| deadline.min(Deadline::after(now, TIME_FOR_ONE)))
     };
     let document = match read_document(world, transport, issuer, connection, within()?) {
         Ok(document) => document,
-        Err(fault) => return Some(Finding::Discovery(fault)),
+        Err(fault) => return Some(Err(Finding::Discovery(fault))),
     };
-    let keys = document.jwks_uri.and_then(|uri| Url::parse(&uri).ok());
-    let Some(keys) = keys.filter(|url| url.scheme() == "https") else {
-        return Some(Finding::NoKeysNamed);
+    let at = document.jwks_uri.and_then(|uri| Url::parse(&uri).ok());
+    let Some(at) = at.filter(|url| url.scheme() == "https") else {
+        return Some(Err(Finding::NoKeysNamed));
     };
     let request = Request {
-        url: &keys,
+        url: &at,
         body: Body::None,
         authorization: None,
         connection,
@@ -70,14 +95,13 @@ pub(super) fn look(
     };
     let reply = match send_by(world, transport, request, within()?, Retry500::No) {
         Ok(reply) if reply.status == 200 => reply,
-        Ok(reply) => return Some(Finding::KeysRefused(keys, reply.status)),
-        Err(error) => return Some(Finding::KeysNoReply(keys, error)),
+        Ok(reply) => return Some(Err(Finding::KeysRefused(at, reply.status))),
+        Err(error) => return Some(Err(Finding::KeysNoReply(at, error))),
     };
-    let set = reply.json().and_then(|mut document| document.remove("keys"));
-    let Some(Value::Array(set)) = set else {
-        return Some(Finding::KeysUnreadable(keys));
-    };
-    Some(of_key(&set, token.header.kid.as_deref()).unwrap_or(Finding::KeyMissing(keys)))
+    Some(match reply.json().and_then(|mut document| document.remove("keys")) {
+        Some(Value::Array(keys)) => Ok(Published { at, keys }),
+        _ => Err(Finding::KeysUnreadable(at)),
+    })
 }
 
 fn of_key(set: &[Value], kid: Option<&str>) -> Option<Finding> {

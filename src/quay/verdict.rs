@@ -2,8 +2,6 @@
 //! fault, and what to change, in Quay, at the provider or in the configuration. Where Quay does
 //! not say a word, the token that was sent and the issuer's public documents are looked at.
 
-use std::time::Duration;
-
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -37,14 +35,15 @@ pub fn explain(
     probe: Probe,
 ) -> StepFailure {
     let case = Case::new(world, rule, presented);
-    let failure = match words_of(reply) {
-        Some(words) => case.of_words(reply.status, &words),
+    let words = words_of(reply);
+    let failure = match &words {
+        Some(words) => case.of_words(reply.status, words),
         None => match reply.status {
             500 => case.of_silence(transport, probe),
             _ => case.of_status(reply),
         },
     };
-    let kind = match words_of(reply).as_deref() {
+    let kind = match words.as_deref() {
         Some(ROBOT_UNKNOWN) => StepFailureKind::RobotUnknown,
         _ => StepFailureKind::Network,
     };
@@ -74,6 +73,34 @@ pub fn explain_no_reply(
     };
     failed.failure = Failure::new(failed.failure.cause(), hint);
     failed
+}
+
+/// How Quay will refuse a token, as far as that is certain before it is asked.
+pub(super) enum Foretold<'a> {
+    /// With these words.
+    Words(&'a str),
+    /// As it answers without a token.
+    Reply(&'a Response),
+    /// Without a word, since the issuer is not https.
+    InsecureIssuer,
+    /// For what was found at the issuer.
+    Finding(&'a Finding),
+}
+
+/// Explains a refusal to come, in the words in which it would be explained afterwards.
+pub(super) fn foretell(
+    world: &World,
+    rule: &Rule,
+    presented: Presented<'_>,
+    foretold: &Foretold<'_>,
+) -> Failure {
+    let case = Case::new(world, rule, presented);
+    match foretold {
+        Foretold::Words(words) => case.of_words(400, words),
+        Foretold::Reply(reply) => case.of_status(reply),
+        Foretold::InsecureIssuer => case.of_insecure_issuer(),
+        Foretold::Finding(finding) => case.of_finding(finding),
+    }
 }
 
 /// The one answer that something else follows from (rule R14).
@@ -220,7 +247,9 @@ impl<'a> Case<'a> {
                 "Quay needs that: let the provider put `kid` into the header".to_owned(),
             ),
             "The specified alg value is not allowed" => return self.of_algorithm(),
-            "Audience doesn't match" => return self.of_audience(),
+            "Audience doesn't match" | "Token is missing the \"aud\" claim" => {
+                return self.of_audience();
+            }
             _ if reason.starts_with("Token is missing the") => {
                 let claim = self.shown(reason.split('"').nth(1));
                 (
@@ -262,7 +291,7 @@ impl<'a> Case<'a> {
                 "Quay says that the OIDC token has expired, which ends at {} ({} from now by this \
                  host's clock, {})",
                 instant(end),
-                span(end - now),
+                span(end.saturating_sub(now).unsigned_abs()),
                 instant(now)
             );
             return Failure::new(cause, "the clocks of Quay and this host differ: set them right");
@@ -270,7 +299,7 @@ impl<'a> Case<'a> {
         let cause = format!(
             "the OIDC token has expired: it ended at {}, {} ago by this host's clock ({})",
             instant(end),
-            span(now - end),
+            span(now.saturating_sub(end).unsigned_abs()),
             instant(now)
         );
         let hint = match &self.rule.identity.source {
@@ -294,9 +323,9 @@ impl<'a> Case<'a> {
     fn of_issue_ahead(&self) -> Failure {
         let now = self.now();
         let issued = self.claims().iat.unwrap_or_default();
-        let by_clock = match issued - now {
-            ahead @ 1.. => format!("{} ahead of this host's clock", span(ahead)),
-            ago => format!("{} ago by this host's clock", span(-ago)),
+        let by_clock = match issued.saturating_sub(now) {
+            ahead @ 1.. => format!("{} ahead of this host's clock", span(ahead.unsigned_abs())),
+            ago => format!("{} ago by this host's clock", span(ago.unsigned_abs())),
         };
         Failure::new(
             format!(
@@ -335,7 +364,8 @@ impl<'a> Case<'a> {
         let hint = match &identity.source {
             SourceSpec::ClientCredentials(_) => format!(
                 "let the provider put the federation's audience into `aud`: in Keycloak by an \
-                 audience mapper, elsewhere often by `audience` in {}",
+                 audience mapper (for lightweight tokens with `Add to lightweight access token`), \
+                 elsewhere often by `audience` in {}",
                 identity.place
             ),
             SourceSpec::File(_) | SourceSpec::Env(_) => format!(
@@ -353,11 +383,7 @@ impl<'a> Case<'a> {
             return self.of_algorithm();
         }
         if self.issuer.starts_with("http://") {
-            return Failure::new(
-                format!("the OIDC token's issuer `{}` is not https, as Quay demands", self.issuer),
-                "let the provider issue its tokens under an https URL (in Keycloak `hostname`), \
-                 and set that in the robot account's federation",
-            );
+            return self.of_insecure_issuer();
         }
         let finding = match probe {
             Probe::Never => None,
@@ -381,11 +407,20 @@ impl<'a> Case<'a> {
         }
     }
 
+    fn of_insecure_issuer(&self) -> Failure {
+        Failure::new(
+            format!("the OIDC token's issuer `{}` is not https, as Quay demands", self.issuer),
+            "let the provider issue its tokens under an https URL (in Keycloak `hostname`), and \
+             set that in the robot account's federation",
+        )
+    }
+
     fn of_finding(&self, finding: &Finding) -> Failure {
         const READABLE: &str =
             "Quay reads this at every exchange: the provider must publish it there";
         let issuer = &self.issuer;
         let document = document_url(issuer).map_or_else(|| issuer.clone(), String::from);
+        let shown = |url: &url::Url| self.shown(Some(url.as_str()));
         let (cause, hint) = match finding {
             Finding::Discovery(DiscoveryFault::Refused(reply)) => (
                 format!("the issuer's discovery document `{document}` answers {}", reply.status),
@@ -413,21 +448,24 @@ impl<'a> Case<'a> {
             Finding::KeysNoReply(keys, error) => (
                 format!("{} failed without a word (500)", self.quay),
                 format!(
-                    "the issuer's keys `{keys}` cannot be read from this host either ({}): see \
+                    "the issuer's keys `{}` cannot be read from this host either ({}): see \
                      that Quay's host reads them; Quay's log has the cause",
+                    shown(keys),
                     error.text
                 ),
             ),
-            Finding::KeysRefused(keys, status) => {
-                (format!("the issuer's keys `{keys}` answer {status}"), READABLE.to_owned())
-            }
+            Finding::KeysRefused(keys, status) => (
+                format!("the issuer's keys `{}` answer {status}", shown(keys)),
+                READABLE.to_owned(),
+            ),
             Finding::KeysUnreadable(keys) => {
-                (format!("`{keys}` is no set of keys (JWKS)"), READABLE.to_owned())
+                (format!("`{}` is no set of keys (JWKS)", shown(keys)), READABLE.to_owned())
             }
             Finding::KeyMissing(keys) => (
                 format!(
-                    "the OIDC token is signed with the key `{}`, which is not at `{keys}`",
-                    self.shown(self.token().header.kid.as_deref())
+                    "the OIDC token is signed with the key `{}`, which is not at `{}`",
+                    self.shown(self.token().header.kid.as_deref()),
+                    shown(keys)
                 ),
                 "get a new token, for keys change; if it stays so, the provider signs with a key \
                  that it does not publish"
@@ -491,8 +529,7 @@ impl<'a> Case<'a> {
             ),
             429 => (
                 format!("{quay} is asked too often (429)"),
-                "the next try waits for as long as it said; see how many hosts share this address"
-                    .to_owned(),
+                "try again later; see how many hosts share this address".to_owned(),
             ),
             502 if has_text(reply, "<title>Quay Loading</title>") => (
                 format!("{quay} cannot reach the issuer `{issuer}` (502), or is itself starting"),
@@ -556,21 +593,23 @@ fn has_text(reply: &Response, text: &str) -> bool {
 }
 
 /// A moment in seconds since 1970 in RFC 3339.
-fn instant(seconds: i64) -> String {
+pub fn instant(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|moment| moment.format(&Rfc3339).ok())
         .unwrap_or_else(|| seconds.to_string())
 }
 
-/// A span of seconds in the largest unit that it has two of.
-fn span(seconds: i64) -> String {
-    let [minutes, hours, days] = [60, 3600, 86400].map(|unit| seconds / unit);
-    match (minutes, hours, days) {
-        (_, _, 2..) => format!("{days} days"),
-        (_, 2.., _) => format!("{hours} h"),
-        (2.., _, _) => format!("{minutes} min"),
-        _ => format!("{} s", Duration::from_secs(seconds.unsigned_abs()).as_secs()),
+/// A span of time, to about two digits: `45 s`, `12 min`, `3 h 5 min`, `2 days`.
+pub fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        // Clocks that are 90 s apart are not 1 min apart.
+        0..120 => format!("{seconds} s"),
+        120..3600 => format!("{minutes} min"),
+        3600..172_800 if minutes % 60 == 0 => format!("{hours} h"),
+        3600..172_800 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} days"),
     }
 }
 

@@ -33,7 +33,13 @@ pub(crate) fn program() -> &'static Path {
             .tempdir()
             .expect("a folder");
         let path = folder.path().join("docker-credential-quayfed");
-        fs::copy(env!("CARGO_BIN_EXE_docker-credential-quayfed"), &path).expect("copied");
+        // By another process: a child that is forked while this one has the copy open for writing
+        // would keep it busy ("text file busy").
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_docker-credential-quayfed"))
+            .arg(&path)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()));
         (folder, path)
     });
     path

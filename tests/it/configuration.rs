@@ -274,11 +274,26 @@ fn r5_a_set_user_id_program_is_refused() {
     fs::copy(crate::binary::program(), &program).expect("copied");
     chown(&program, Some(uid() + 1), Some(uid() + 1)).expect("owner set");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("mode set");
-    let mut command = home.command(&program);
-    command.arg("get");
-    let output = crate::binary::start(command, &sandbox.quay().host()).wait_with_output();
-    let ran = crate::binary::Ran::from(output.expect("an end"));
-    assert!(ran.cause().contains("set-user-ID"), "{ran:?}");
+    // What only the program's owner may write to: nothing may appear there.
+    let others = home.make_folder("others", 0o700);
+    chown(&others, Some(uid() + 1), Some(uid() + 1)).expect("owner set");
+    for mode in [0o4755, 0o2755] {
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("mode set");
+        for verb in ["get", "store", "erase", "list", "status", "refresh"] {
+            let mut command = home.command(&program);
+            command.arg(verb).env("QUAYFED_LOG", "debug");
+            command.env("QUAYFED_LOG_FILE", others.join("log"));
+            command.env("QUAYFED_CACHE_DIR", others.join("cache"));
+            let output = crate::binary::start(command, &sandbox.quay().host()).wait_with_output();
+            let ran = crate::binary::Ran::from(output.expect("an end"));
+            match verb {
+                "erase" => assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "")),
+                "list" => assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "{}\n")),
+                _ => assert!(ran.cause().contains("set-user-ID"), "{verb}: {ran:?}"),
+            }
+        }
+    }
+    assert_eq!(fs::read_dir(&others).expect("a folder").count(), 0);
 }
 
 #[test]

@@ -14,30 +14,30 @@ const TOO_LARGE: &str =
     "<html>\n<head><title>400 Request Header Or Cookie Too Large</title></head>";
 
 /// A situation: the robot, the token, and what is done to the sandbox before.
-struct Situation {
-    name: &'static str,
-    robot: &'static str,
-    token: fn(&Sandbox) -> String,
-    before: fn(&Sandbox),
+pub(crate) struct Situation {
+    pub(crate) name: &'static str,
+    pub(crate) robot: &'static str,
+    pub(crate) token: fn(&Sandbox) -> String,
+    pub(crate) before: fn(&Sandbox),
 }
 
-fn nothing(_: &Sandbox) {}
+pub(crate) fn nothing(_: &Sandbox) {}
 
-fn mint(sandbox: &Sandbox, shape: TokenShape) -> String {
+pub(crate) fn mint(sandbox: &Sandbox, shape: TokenShape) -> String {
     sandbox.issuer().mint(&shape)
 }
 
-fn good(sandbox: &Sandbox) -> String {
+pub(crate) fn good(sandbox: &Sandbox) -> String {
     mint(sandbox, TokenShape::default())
 }
 
 /// A token of the issuer that the sandbox's robot is bound to, at a path of the one server.
-fn of_issuer(sandbox: &Sandbox, path: &str) -> String {
+pub(crate) fn of_issuer(sandbox: &Sandbox, path: &str) -> String {
     let issuer = format!("{}/{path}", sandbox.issuer().url());
     mint(sandbox, TokenShape::default().issuer(&issuer))
 }
 
-const fn situation(
+pub(crate) const fn situation(
     name: &'static str,
     robot: &'static str,
     token: fn(&Sandbox) -> String,
@@ -46,7 +46,7 @@ const fn situation(
     Situation { name, robot, token, before }
 }
 
-const SITUATIONS: &[Situation] = &[
+pub(crate) const SITUATIONS: &[Situation] = &[
     situation("robot unknown", "acme+ghost", good, nothing),
     situation("organization unknown", "ghost+ci", good, nothing),
     situation("no federation", "acme+nofed", good, nothing),
@@ -105,7 +105,7 @@ const SITUATIONS: &[Situation] = &[
     situation(
         "iat ahead",
         "acme+ci",
-        |s| mint(s, TokenShape::default().issued_offset(120)),
+        |s| mint(s, TokenShape::default().issued_offset(150)),
         nothing,
     ),
     situation(
@@ -212,15 +212,19 @@ const SITUATIONS: &[Situation] = &[
     }),
 ];
 
-fn meet(situation: &Situation) -> String {
-    let options = Options {
+/// A sandbox that is impatient: what takes minutes at a real Quay takes a second.
+pub(crate) fn impatient() -> Sandbox {
+    Sandbox::start_with(Options {
         discovery_timeout: Duration::from_millis(500),
         proxy_timeout: Duration::from_millis(700),
-        slow_discovery: Duration::from_secs(2),
-        slow_jwks: Duration::from_secs(3),
+        slow_discovery: Duration::from_secs(5),
+        slow_jwks: Duration::from_secs(5),
         ..Options::default()
-    };
-    let sandbox = Sandbox::start_with(options);
+    })
+}
+
+/// A home with a token in a variable, for the robot of a situation.
+pub(crate) fn home_for(situation: &Situation, sandbox: &Sandbox) -> Home {
     let host = sandbox.quay().host();
     let mut home = Home::new();
     let ca = std::fs::read_to_string(sandbox.ca_file()).expect("a CA");
@@ -231,8 +235,15 @@ fn meet(situation: &Situation) -> String {
         situation.robot,
         ca = ca.display()
     ));
-    home.set("JOB_TOKEN", (situation.token)(&sandbox));
-    (situation.before)(&sandbox);
+    home.set("JOB_TOKEN", (situation.token)(sandbox));
+    (situation.before)(sandbox);
+    home
+}
+
+fn meet(situation: &Situation) -> String {
+    let sandbox = impatient();
+    let home = home_for(situation, &sandbox);
+    let host = sandbox.quay().host();
     let ran = home.get(&host);
     assert!(
         !ran.stderr.contains('<') && !ran.stderr.contains("eyJ"),
@@ -261,7 +272,7 @@ fn normalized(ran: &Ran, sandbox: &Sandbox, home: &Home) -> String {
 }
 
 /// Replaces each RFC 3339 time by `TIME`.
-fn without_times(text: &str) -> String {
+pub(crate) fn without_times(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('T').filter(|_| rest.contains("20")) {

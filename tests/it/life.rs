@@ -308,8 +308,213 @@ fn r15_a_local_mistake_is_not_remembered() {
     let host = Host::new();
     fs::remove_file(host.secret_file()).expect("removed");
     failure(&host.get());
+    let lock = files_ending(&host.cache, ".lock").remove(0);
+    assert_eq!(fs::read(lock).expect("a lock file"), b"", "it costs nobody anything");
     write_private(&host.secret_file(), "s3cr3t\n");
     host.token();
+}
+
+#[test]
+fn r15_a_local_mistake_after_the_provider_was_asked_is_remembered() {
+    let host = Host::with(CLIENT_CREDENTIALS, SimulatedClock::new());
+    host.scripted.oidc_token_length.set(7000);
+    for _ in 0..3 {
+        assert!(failure(&host.get()).contains("too long"));
+    }
+    assert_eq!(host.scripted.asked(), (1, 0), "the provider is not asked again and again");
+}
+
+#[test]
+fn r15_a_new_token_in_a_variable_is_tried_at_once() {
+    let mut host = Host::with(FROM_VARIABLE, SimulatedClock::new());
+    let now = host.clock.wall().as_secs();
+    let body = r#"{"message":"Invalid token: Signature has expired"}"#;
+    *host.scripted.quay.borrow_mut() = Does::Refuse(400, body.to_owned(), None);
+    host.variables = vec![("JOB_TOKEN".into(), oidc_token("one", now - 7200))];
+    failure(&host.get());
+    failure(&host.get());
+    assert_eq!(host.scripted.asked(), (0, 1));
+    *host.scripted.quay.borrow_mut() = Does::Well(seconds(0));
+    host.variables = vec![("JOB_TOKEN".into(), oidc_token("one", now))];
+    host.token();
+}
+
+#[test]
+fn r15_a_mistake_that_is_mended_during_the_request_is_not_remembered_as_the_mended_one() {
+    let host = Host::new();
+    let body = r#"{"message":"Robot does not have federated login configured"}"#;
+    *host.scripted.quay.borrow_mut() = Does::Refuse(400, body.to_owned(), None);
+    let secret = host.secret_file();
+    *host.scripted.meanwhile.borrow_mut() =
+        Some(Box::new(move || write_private(&secret, "the-right-secret\n")));
+    failure(&host.get());
+    *host.scripted.quay.borrow_mut() = Does::Well(seconds(0));
+    host.token();
+}
+
+#[test]
+fn r15_a_time_out_of_a_try_that_had_little_time_left_says_nothing_to_the_next() {
+    let host = Host::new();
+    *host.scripted.provider.borrow_mut() = Does::Well(seconds(3));
+    let world = host.world();
+    // This one has waited for 23 of its 25 seconds.
+    let began = host.clock.boot() - seconds(23);
+    let transport = || Box::new(host.scripted.clone()) as Box<dyn quayfed::http::Transport>;
+    let answer = quayfed::helper::get(&world, transport, HOST, began);
+    assert!(failure(&answer).contains("no answer"), "{answer:?}");
+    host.token();
+}
+
+#[test]
+fn r15_a_changed_ca_is_another_try() {
+    let mut host = Host::new();
+    let bundle = host.folder.path().join("bundle.pem");
+    write_private(&bundle, "one");
+    host.variables.push(("SSL_CERT_FILE".into(), bundle.display().to_string()));
+    *host.scripted.provider.borrow_mut() = Does::Unreachable;
+    failure(&host.get());
+    let asked = host.scripted.asked().0;
+    failure(&host.get());
+    assert_eq!(host.scripted.asked().0, asked);
+    write_private(&bundle, "two");
+    failure(&host.get());
+    assert!(host.scripted.asked().0 > asked);
+    // The same for the `ca_file` of a connection.
+    let ca = host.folder.path().join("ca.pem");
+    write_private(&ca, "one");
+    let text = fs::read_to_string(&host.configuration).expect("a file");
+    host.configure(&text.replace("robot =", &format!("ca_file = \"{}\"\nrobot =", ca.display())));
+    failure(&host.get());
+    let asked = host.scripted.asked().0;
+    failure(&host.get());
+    assert_eq!(host.scripted.asked().0, asked);
+    write_private(&ca, "two");
+    failure(&host.get());
+    assert!(host.scripted.asked().0 > asked);
+}
+
+#[test]
+fn r15_the_bar_is_an_eighth_of_the_tokens_own_life() {
+    let host = Host::new();
+    host.scripted.robot_token_life.set(160);
+    let first = host.token();
+    host.clock.pass(seconds(115));
+    *host.scripted.provider.borrow_mut() = Does::Refuse(401, "{}".to_owned(), None);
+    assert_eq!(host.token(), first);
+    let asked = host.scripted.asked().0;
+    host.clock.pass(seconds(14));
+    assert_eq!(host.token(), first);
+    assert_eq!(host.scripted.asked().0, asked, "barred");
+    host.clock.pass(seconds(7));
+    assert_eq!(host.token(), first);
+    assert!(host.scripted.asked().0 > asked, "160 s / 8 have passed");
+}
+
+/// What a second `get` on the same cache finds in the middle of the first one's request.
+fn second_get_during_the_first(
+    host: &Host,
+    with: impl FnOnce(&Host, Answer) + 'static,
+) -> Rc<Host> {
+    let other = Rc::new(Host::with(CLIENT_CREDENTIALS, host.clock.clone()));
+    let (cache, configuration) = (host.cache.clone(), host.configuration.clone());
+    let second = Rc::clone(&other);
+    *host.scripted.meanwhile.borrow_mut() = Some(Box::new(move || {
+        let mut world = second.world();
+        world.environment = quayfed::world::Environment::of([
+            ("QUAYFED_CONFIG", configuration.into_os_string()),
+            ("QUAYFED_CACHE_DIR", cache.into_os_string()),
+        ]);
+        let answer = second.get_in(&world, HOST);
+        with(&second, answer);
+    }));
+    other
+}
+
+#[test]
+fn r12_an_aging_token_is_answered_without_waiting_for_whoever_renews_it() {
+    let host = Host::new();
+    let first = host.token();
+    host.clock.pass(minutes(43));
+    let seen = Rc::new(Cell::new(None));
+    let tell = Rc::clone(&seen);
+    let clock = host.clock.clone();
+    let began = clock.boot();
+    let other = second_get_during_the_first(&host, move |_, answer| {
+        tell.set(Some((token(&answer), clock.boot() - began)));
+    });
+    host.token();
+    assert_eq!(seen.take(), Some((first, seconds(0))));
+    assert_eq!(other.scripted.asked(), (0, 0));
+}
+
+#[test]
+fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
+    // The one who waits finds, at its last look, what somebody without the lock has kept.
+    let host = Host::new();
+    let (cache, configuration) = (host.cache.clone(), host.configuration.clone());
+    let seen = Rc::new(Cell::new(false));
+    let tell = Rc::clone(&seen);
+    let third = Rc::new(Host::with(CLIENT_CREDENTIALS, host.clock.clone()));
+    let clock = host.clock.clone();
+    let second = Rc::new(Host::with(CLIENT_CREDENTIALS, host.clock.clone()));
+    let keeper = Rc::clone(&third);
+    *host.scripted.meanwhile.borrow_mut() = Some(Box::new(move || {
+        let environment = || {
+            quayfed::world::Environment::of([
+                ("QUAYFED_CONFIG", configuration.clone().into_os_string()),
+                ("QUAYFED_CACHE_DIR", cache.clone().into_os_string()),
+            ])
+        };
+        let mut world = second.world();
+        world.environment = environment();
+        let ends = clock.boot() + seconds(24);
+        let (keeping, inside) = (Rc::clone(&keeper), environment());
+        world.clock = Box::new(Watched {
+            clock: clock.clone(),
+            at: ends,
+            then: std::cell::RefCell::new(Some(Box::new(move || {
+                // Nobody holds the lock of a file that is gone: this one goes its own way.
+                let mut world = keeping.world();
+                world.environment = inside;
+                let lock = files_ending(
+                    std::path::Path::new(world.environment.get("QUAYFED_CACHE_DIR").expect("set")),
+                    ".lock",
+                );
+                fs::remove_file(&lock[0]).expect("removed");
+                token(&keeping.get_in(&world, HOST));
+            }))),
+        });
+        let answer = second.get_in(&world, HOST);
+        tell.set(matches!(answer, Answer::Credentials { .. }) && second.scripted.asked() == (0, 0));
+    }));
+    host.token();
+    assert!(seen.get());
+}
+
+/// A clock on which something happens at a moment.
+struct Watched {
+    clock: SimulatedClock,
+    at: Duration,
+    then: std::cell::RefCell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl quayfed::world::Clock for Watched {
+    fn wall(&self) -> Duration {
+        self.clock.wall()
+    }
+
+    fn boot(&self) -> Duration {
+        self.clock.boot()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration);
+        if self.clock.boot() >= self.at
+            && let Some(then) = self.then.borrow_mut().take()
+        {
+            then();
+        }
+    }
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub(crate) struct Scripted {
     pub(crate) provider: Rc<RefCell<Does>>,
     pub(crate) quay: Rc<RefCell<Does>>,
     pub(crate) robot_token_life: Rc<Cell<u64>>,
+    /// How long the provider's tokens are at least, in bytes.
+    pub(crate) oidc_token_length: Rc<Cell<usize>>,
     pub(crate) asked_provider: Rc<Cell<usize>>,
     pub(crate) asked_discovery: Rc<Cell<usize>>,
     pub(crate) asked_quay: Rc<Cell<usize>>,
@@ -105,6 +107,7 @@ impl Scripted {
             provider: Rc::new(RefCell::new(Does::Well(seconds(0)))),
             quay: Rc::new(RefCell::new(Does::Well(seconds(0)))),
             robot_token_life: Rc::new(Cell::new(3600)),
+            oidc_token_length: Rc::default(),
             asked_provider: Rc::default(),
             asked_discovery: Rc::default(),
             asked_quay: Rc::default(),
@@ -144,13 +147,7 @@ impl Scripted {
 }
 
 fn reply(status: u16, body: &str, retry_after: Option<String>) -> Response {
-    Response {
-        status,
-        content_type: "application/json".to_owned(),
-        retry_after,
-        body: body.as_bytes().to_vec(),
-        ..Response::default()
-    }
+    Response { status, retry_after, body: body.as_bytes().to_vec(), ..Response::default() }
 }
 
 impl Transport for Scripted {
@@ -184,7 +181,9 @@ impl Transport for Scripted {
         self.asked_provider.set(self.asked_provider.get() + 1);
         let does = self.provider.borrow().clone();
         self.does(&does, request, || {
-            format!(r#"{{"access_token":"{}","expires_in":300}}"#, oidc_token("build-host", now))
+            let token = oidc_token("build-host", now);
+            let padding = "A".repeat(self.oidc_token_length.get().saturating_sub(token.len()));
+            format!(r#"{{"access_token":"{token}{padding}","expires_in":300}}"#)
         })
     }
 }
@@ -281,6 +280,9 @@ impl Host {
                 run: self.folder.path().join("run"),
                 shared_memory: self.folder.path().join("shm"),
                 boot_id: self.folder.path().join("boot_id"),
+                home: None,
+                containers_configuration: PathBuf::from("/nowhere"),
+                programs_of_services: Vec::new(),
             },
             log: Log::in_memory(Level::Debug),
             redactor: Redactor::default(),

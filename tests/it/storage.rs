@@ -167,6 +167,39 @@ fn r23_what_is_not_a_private_regular_file_is_absent_and_replaced() {
 }
 
 #[test]
+fn r23_what_stands_in_the_place_of_a_lock_is_replaced() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    home.get(&host).token();
+    let lock = files_ending(&home.cache(), ".lock").remove(0);
+    home.set("QUAYFED_LOG", "debug");
+    let spoil: [(&str, &dyn Fn()); 3] = [
+        ("a symbolic link", &|| symlink("/nowhere", &lock).expect("linked")),
+        ("no right to write", &|| {
+            fs::write(&lock, "").expect("written");
+            home.own(&lock);
+            fs::set_permissions(&lock, fs::Permissions::from_mode(0o400)).expect("mode set");
+        }),
+        ("readable by others", &|| {
+            fs::write(&lock, "").expect("written");
+            home.own(&lock);
+            fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).expect("mode set");
+        }),
+    ];
+    for (what, spoil) in spoil {
+        home.run("erase", &host);
+        fs::remove_file(&lock).expect("removed");
+        spoil();
+        let ran = home.get(&host);
+        ran.token();
+        assert!(!ran.stderr.contains("without a lock"), "{what}: {}", ran.stderr);
+        let metadata = fs::symlink_metadata(&lock).expect("a lock file");
+        assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600, "{what}");
+    }
+}
+
+#[test]
 fn r10_an_entry_under_another_ones_name_is_not_believed() {
     let sandbox = Sandbox::start();
     sandbox.quay().add_robot("acme+second");

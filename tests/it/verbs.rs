@@ -58,6 +58,8 @@ fn r3_a_server_that_is_not_ours_is_not_found_and_stderr_is_silent() {
         "quay.example.com/../x",
         "quäy.example.com",
         "other.example.com\n",
+        "\u{a0}quay.example.com",
+        "\u{b}quay.example.com",
     ] {
         let ran = home.get(server);
         assert!(ran.is_not_found(), "{server}: {ran:?}");

@@ -1,6 +1,7 @@
 //! Every answer that Quay was recorded to give, with the text that explains it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ fn explain_for(
 }
 
 fn said(words: &str) -> Response {
-    reply(400, "application/json", &json!({"message": words}).to_string())
+    reply(400, &json!({"message": words}).to_string())
 }
 
 fn of_words(words: &str) -> String {
@@ -147,10 +148,10 @@ fn what_the_verification_found_is_named_with_the_value_at_fault() {
     hint: let `https://sso.example.com/realms/quayrealm` sign with RS256 and an RSA key (Keycloak: `Access token signature algorithm` of the client; SPIRE: `jwt_key_type`)
 
     the OIDC token is for the audience `account`, `api`, not for Quay's
-    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper, elsewhere often by `audience` in /etc/quayfed/config.toml:5
+    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in /etc/quayfed/config.toml:5
 
     the OIDC token has no audience (`aud`), and Quay's federation asks for one
-    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper, elsewhere often by `audience` in /etc/quayfed/config.toml:5
+    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in /etc/quayfed/config.toml:5
 
     the discovery document of issuer `https://sso.example.com/realms/quayrealm` names another issuer (`https://internal:8443/realms/quayrealm`)
     hint: correct the provider's public URL (in Keycloak `hostname`): `iss` and the document's `issuer` must be equal byte for byte, a slash at the end counts
@@ -201,7 +202,7 @@ fn times_are_named_by_both_clocks_and_what_follows_depends_on_the_source() {
     Quay says that the OIDC token has expired, which ends at 2026-11-24T06:04:50Z (4 min from now by this host's clock, 2026-11-24T06:00:00Z)
     hint: the clocks of Quay and this host differ: set them right
 
-    the OIDC token has expired: it ended at 2026-11-24T03:30:00Z, 2 h ago by this host's clock (2026-11-24T06:00:00Z)
+    the OIDC token has expired: it ended at 2026-11-24T03:30:00Z, 2 h 30 min ago by this host's clock (2026-11-24T06:00:00Z)
     hint: the file `/run/secrets/oidc` is not kept up to date: look at what writes it
 
     the OIDC token has expired: it ended at 2026-11-24T05:58:30Z, 90 s ago by this host's clock (2026-11-24T06:00:00Z)
@@ -219,7 +220,7 @@ fn times_are_named_by_both_clocks_and_what_follows_depends_on_the_source() {
 fn a_header_that_did_not_arrive_is_told() {
     let texts = ["No auth header", "Invalid robot"].map(|words| {
         let body = json!({"error": words}).to_string();
-        let answer = reply(401, "application/json", &body);
+        let answer = reply(401, &body);
         shown(&explained(&answer, &good_header(), &good_claims()))
     });
     insta::assert_snapshot!(texts.join("\n\n"), @"
@@ -242,9 +243,8 @@ fn r21_an_unknown_text_is_shown_cleaned() {
 
 #[test]
 fn a_500_without_a_word_is_explained_by_the_token() {
-    let of = |header: Value, claims: Value| {
-        shown(&explained(&reply(500, "text/html", "<html>"), &header, &claims))
-    };
+    let of =
+        |header: Value, claims: Value| shown(&explained(&reply(500, "<html>"), &header, &claims));
     let texts = [
         of(with(good_header(), "alg", json!("ES256")), good_claims()),
         of(good_header(), with(good_claims(), "iss", json!("http://sso.example.com"))),
@@ -268,7 +268,7 @@ fn a_500_without_a_word_is_explained_by_a_look_at_the_issuer() {
     let of = |replies: Vec<Result<Response, TransportError>>| {
         let script = Script::of(replies);
         let deadline = Deadline::after(world().clock.boot(), Duration::from_secs(10));
-        let answer = reply(500, "text/html", "<html>");
+        let answer = reply(500, "<html>");
         let probe = Probe::WithinDeadline(deadline);
         let failed = explain_for(&rule(), &answer, &oidc_token(), &script, probe);
         for asked in script.asked() {
@@ -277,17 +277,17 @@ fn a_500_without_a_word_is_explained_by_a_look_at_the_issuer() {
         }
         shown(&failed)
     };
-    let json = |body: Value| Ok(reply(200, "application/json", &body.to_string()));
+    let json = |body: Value| Ok(reply(200, &body.to_string()));
     let document = || json(json!({"issuer": ISSUER, "jwks_uri": KEYS}));
     let keys = |kid: &str, kty: &str| json(json!({"keys": [{"kid": kid, "kty": kty}]}));
     let texts = [
-        of(vec![Ok(reply(404, "text/html", "<html>"))]),
-        of(vec![Ok(reply(200, "text/html", "<html>"))]),
+        of(vec![Ok(reply(404, "<html>"))]),
+        of(vec![Ok(reply(200, "<html>"))]),
         of(vec![json(json!({"issuer": "https://other.example.com"}))]),
         of(vec![fault(TransportFault::UntrustedIssuer)]),
         of(vec![json(json!({"issuer": ISSUER, "jwks_uri": "http://sso.example.com/keys"}))]),
-        of(vec![document(), Ok(reply(403, "text/html", "<html>"))]),
-        of(vec![document(), Ok(reply(200, "text/html", "<html>"))]),
+        of(vec![document(), Ok(reply(403, "<html>"))]),
+        of(vec![document(), Ok(reply(200, "<html>"))]),
         of(vec![document(), fault(TransportFault::Tls)]),
         of(vec![document(), keys("key-2", "RSA")]),
         of(vec![document(), keys("key-1", "EC")]),
@@ -332,7 +332,7 @@ fn a_500_without_a_word_is_explained_by_a_look_at_the_issuer() {
 #[test]
 fn nobody_is_asked_when_there_is_no_time_for_it() {
     let deadline = Deadline::after(world().clock.boot(), Duration::from_millis(300));
-    let answer = reply(500, "text/html", "<html>");
+    let answer = reply(500, "<html>");
     let probe = Probe::WithinDeadline(deadline);
     let failed = explain_for(&rule(), &answer, &oidc_token(), &Script::of([]), probe);
     assert!(failed.failure.hint().ends_with("its log tells"), "{failed:?}");
@@ -341,7 +341,7 @@ fn nobody_is_asked_when_there_is_no_time_for_it() {
 #[test]
 fn an_answer_that_is_no_word_of_quays_is_told_by_its_status() {
     let of = |status: u16, body: &str, location: Option<&str>| {
-        let mut answer = reply(status, "text/html", body);
+        let mut answer = reply(status, body);
         answer.location = location.map(str::to_owned);
         shown(&explained(&answer, &good_header(), &good_claims()))
     };
@@ -381,7 +381,7 @@ fn an_answer_that_is_no_word_of_quays_is_told_by_its_status() {
     hint: something before Quay bars GET, or `api_url` of /etc/quayfed/config.toml:1 is not Quay's
 
     Quay at `quay.example.com` is asked too often (429)
-    hint: the next try waits for as long as it said; see how many hosts share this address
+    hint: try again later; see how many hosts share this address
 
     Quay at `quay.example.com` cannot reach the issuer `https://sso.example.com/realms/quayrealm` (502), or is itself starting
     hint: if `https://quay.example.com` works otherwise: Quay's host must reach `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` within 5 s and trust its certificate
@@ -412,7 +412,7 @@ fn r14_an_unknown_robot_is_a_kind_of_its_own() {
 
 #[test]
 fn r15_retry_after_is_handed_on() {
-    let mut answer = reply(429, "text/html", "");
+    let mut answer = reply(429, "");
     answer.retry_after = Some("120".to_owned());
     let failed = explained(&answer, &good_header(), &good_claims());
     assert_eq!(failed.retry_after, Some(Duration::from_secs(120)));
@@ -433,10 +433,53 @@ fn every_recorded_refusal_is_explained_and_no_page_is_shown() {
             continue;
         }
         count += 1;
-        let answer = reply(status, text("/headers/content-type"), text("body"));
+        let answer = reply(status, text("body"));
         let told = shown(&explained(&answer, &good_header(), &good_claims()));
         assert!(!told.contains('<') && !told.contains("is not known here"), "{case}: {told}");
         assert!(told.lines().next().is_some_and(|cause| cause.chars().count() < 200), "{told}");
     }
     assert!(count > 50, "{count}");
+}
+
+#[test]
+fn r21_where_an_issuers_keys_are_is_shown_cleaned_and_cut() {
+    let keys = format!("https://sso.example.com/{}/{}", oidc_token(), "k".repeat(20_000));
+    let script = Script::of(vec![
+        Ok(reply(200, &json!({"issuer": ISSUER, "jwks_uri": keys}).to_string())),
+        Ok(reply(404, "<html>")),
+    ]);
+    let probe =
+        Probe::WithinDeadline(Deadline::after(world().clock.boot(), Duration::from_secs(10)));
+    let answer = reply(500, "<html>");
+    let failed = explain_for(&rule(), &answer, &oidc_token(), &script, probe);
+    assert!(failed.failure.cause().len() < 400, "{}", failed.failure.cause());
+    assert!(!failed.failure.cause().contains("eyJ"), "{}", failed.failure.cause());
+}
+
+#[test]
+fn a_time_at_the_end_of_all_numbers_is_told_too() {
+    for date in [json!(i64::MIN), json!(i64::MAX), json!(-1e300), json!(1e300), json!(0)] {
+        for words in ["Signature has expired", "Issued At claim (iat) cannot be in the future."] {
+            let claims = with(with(good_claims(), "exp", date.clone()), "iat", date.clone());
+            let answer = json!({"message": format!("Invalid token: {words}")}).to_string();
+            let answer = reply(400, &answer);
+            assert!(!shown(&explained(&answer, &good_header(), &claims)).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_span_has_the_unit_that_a_person_would_choose() {
+    for (seconds, wanted) in [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (3661, "1 h 1 min"),
+        (90_000, "25 h"),
+        (200_000, "2 days"),
+    ] {
+        assert_eq!(span(seconds), wanted);
+    }
 }

@@ -1,0 +1,245 @@
+//! What the cache holds, for people to see and to throw away. Nothing here is on the way of a `get`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cache::attempt::{Attempt, LockState};
+use crate::cache::entry::{Entry, EntryKey};
+use crate::cache::{Cache, longest_use, suffix};
+use crate::files::{TEMPORARY, describe};
+use crate::robot::RobotName;
+use crate::server::Server;
+
+/// What is kept under one key: a token, what is remembered of failures, or both.
+#[derive(Debug)]
+pub struct Holding {
+    /// What the names of its files begin with.
+    pub stem: String,
+    /// The rule that it is for.
+    pub rule: Server,
+    /// The robot that it is for.
+    pub robot: String,
+    /// The key, which only a token's file tells in full.
+    pub key: Option<EntryKey>,
+    /// The token with its life, Spent or not.
+    pub entry: Option<Entry>,
+    /// The last failure, if nothing has succeeded since.
+    pub attempt: Option<Attempt>,
+    /// Until which reading of the boot clock somebody means to be at work on it.
+    pub held_until: Option<Duration>,
+}
+
+/// How many files of ours there are, of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Tokens.
+    pub entries: usize,
+    /// Lock files, with what they remember.
+    pub locks: usize,
+    /// Plans.
+    pub plans: usize,
+    /// Files that were being written.
+    pub temporary: usize,
+}
+
+impl Files {
+    /// All of them.
+    pub const fn total(self) -> usize {
+        self.entries + self.locks + self.plans + self.temporary
+    }
+
+    fn count(&mut self, kind: Kind) {
+        *match kind {
+            Kind::Entry => &mut self.entries,
+            Kind::Lock => &mut self.locks,
+            Kind::Plan => &mut self.plans,
+            Kind::Temporary => &mut self.temporary,
+        } += 1;
+    }
+}
+
+/// What came of emptying a cache.
+#[derive(Debug, Default)]
+pub struct Purged {
+    /// What was removed.
+    pub removed: Files,
+    /// How many tokens stay because somebody is renewing them.
+    pub in_use: usize,
+    /// What could not be removed, and why.
+    pub failed: Vec<String>,
+}
+
+/// What a file is by its name. Only names that this program makes count: in a folder that somebody
+/// chose there may be files of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Entry,
+    Lock,
+    Plan,
+    Temporary,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        if let Some(random) = name.strip_prefix(TEMPORARY) {
+            return is_hex(random, 16).then_some(Self::Temporary);
+        }
+        let (stem, kind) =
+            [(suffix::ENTRY, Self::Entry), (suffix::LOCK, Self::Lock), (suffix::PLAN, Self::Plan)]
+                .into_iter()
+                .find_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, kind)))?;
+        let (host, digests) = stem.rsplit_once('.')?;
+        let is_ours = match (kind, digests.split_once('-')) {
+            (Self::Plan, None) => is_hex(digests, 16),
+            (Self::Plan, Some(_)) => false,
+            (_, None) => is_hex(digests, 32),
+            (_, Some((settings, bearer))) => is_hex(settings, 32) && is_hex(bearer, 16),
+        };
+        (is_ours && !host.is_empty()).then_some(kind)
+    }
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+impl Cache<'_> {
+    /// Everything that is kept, by rule. What cannot be trusted counts as absent (R23).
+    pub fn holdings(&self) -> Vec<Holding> {
+        let names = self.folder.names().unwrap_or_default();
+        let mut holdings: Vec<_> =
+            stems(&names).into_iter().filter_map(|stem| self.holding(stem)).collect();
+        holdings.sort_by(|one, other| (&one.rule, &one.stem).cmp(&(&other.rule, &other.stem)));
+        holdings
+    }
+
+    fn holding(&self, stem: &str) -> Option<Holding> {
+        let (key, entry) = self.entry_in(&format!("{stem}{}", suffix::ENTRY)).unzip();
+        let (attempt, held_until) = match self.lock_state_in(&format!("{stem}{}", suffix::LOCK)) {
+            LockState::Empty => (None, None),
+            LockState::HeldUntil(until) => (None, Some(Duration::from_millis(until))),
+            LockState::Failed(attempt) => (Some(attempt), None),
+        };
+        let (rule, robot) = match (&key, &attempt) {
+            (Some(key), _) => (key.rule.clone(), key.robot.to_string()),
+            (None, Some(attempt)) => {
+                let robot = RobotName::parse(&attempt.robot).ok()?;
+                (Server::parse(&attempt.rule).ok()?, robot.to_string())
+            }
+            (None, None) => return None,
+        };
+        Some(Holding { stem: stem.to_owned(), rule, robot, key, entry, attempt, held_until })
+    }
+
+    /// The files that [`purge`](Self::purge) would remove.
+    pub fn files(&self) -> Files {
+        let mut files = Files::default();
+        for kind in self.folder.names().unwrap_or_default().iter().filter_map(|name| Kind::of(name))
+        {
+            files.count(kind);
+        }
+        files
+    }
+
+    /// Removes every file of ours, and no other. What somebody is renewing stays.
+    pub fn purge(&self) -> Purged {
+        let names = self.folder.names().unwrap_or_default();
+        let mut purged = Purged::default();
+        for stem in stems(&names) {
+            self.purge_holding(stem, &names, &mut purged);
+        }
+        for name in &names {
+            let is_meant = match Kind::of(name) {
+                Some(Kind::Plan) => true,
+                // It may be that of whoever holds a lock.
+                Some(Kind::Temporary) => purged.in_use == 0 || self.is_leftover(name),
+                _ => false,
+            };
+            if is_meant {
+                self.purge_file(name, &mut purged);
+            }
+        }
+        purged
+    }
+
+    fn purge_holding(&self, stem: &str, names: &[String], purged: &mut Purged) {
+        let lock_name = format!("{stem}{}", suffix::LOCK);
+        // Held until both files are gone: whoever comes meanwhile waits for us. Where locks do not
+        // work, nobody can be waited for.
+        let lock = self.folder.lock_file(&lock_name);
+        if let Ok(lock) = &lock
+            && matches!(lock.try_lock(), Ok(false))
+        {
+            purged.in_use += 1;
+            return;
+        }
+        let entry_name = format!("{stem}{}", suffix::ENTRY);
+        for name in [entry_name, lock_name] {
+            if names.contains(&name) {
+                self.purge_file(&name, purged);
+            } else {
+                let _ = self.folder.remove(&name);
+            }
+        }
+    }
+
+    fn purge_file(&self, name: &str, purged: &mut Purged) {
+        let Some(kind) = Kind::of(name) else { return };
+        match self.folder.remove(name) {
+            Ok(()) => purged.removed.count(kind),
+            Err(error) => purged.failed.push(format!("`{name}`: {}", describe(&error))),
+        }
+    }
+
+    fn is_leftover(&self, name: &str) -> bool {
+        let now = self.world.clock.wall();
+        let changed = self.folder.modified(name).and_then(|seconds| u64::try_from(seconds).ok());
+        match (changed, longest_use(name)) {
+            (Some(changed), Some(longest)) => {
+                now.saturating_sub(Duration::from_secs(changed)) > longest
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What the names of entries and locks begin with.
+fn stems(names: &[String]) -> BTreeSet<&str> {
+    names
+        .iter()
+        .filter_map(|name| match Kind::of(name)? {
+            Kind::Entry => name.strip_suffix(suffix::ENTRY),
+            Kind::Lock => name.strip_suffix(suffix::LOCK),
+            Kind::Plan | Kind::Temporary => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_make_are_ours() {
+        let digest = "0123456789abcdef";
+        for (name, wanted) in [
+            (format!("h.example.com.{digest}{digest}.token"), Some(Kind::Entry)),
+            (format!("h_3a8443.{digest}{digest}-{digest}.token"), Some(Kind::Entry)),
+            (format!("h.{digest}{digest}.lock"), Some(Kind::Lock)),
+            (format!("h.{digest}.plan"), Some(Kind::Plan)),
+            (format!(".tmp-{digest}"), Some(Kind::Temporary)),
+            (format!("h.{digest}-{digest}.plan"), None),
+            (format!("h.{digest}.token"), None),
+            (format!(".{digest}{digest}.token"), None),
+            (format!("{digest}{digest}.lock"), None),
+            (format!("h.{}.plan", digest.to_uppercase()), None),
+            (".tmp-notes".to_owned(), None),
+            ("poetry.lock".to_owned(), None),
+            ("my.token".to_owned(), None),
+            ("floor.plan".to_owned(), None),
+        ] {
+            assert_eq!(Kind::of(&name), wanted, "{name}");
+        }
+    }
+}
