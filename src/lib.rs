@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod deadline;
 pub mod digest;
@@ -28,6 +29,7 @@ pub mod robot;
 pub mod robot_token;
 pub mod secret;
 pub mod server;
+pub mod terminal;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ use deadline::Deadline;
 use failure::Failure;
 use http::HttpTransport;
 use protocol::{Answer, Asked, PROGRAM, read_to_end, write_out};
+use terminal::{Looks, Terminal};
 use world::World;
 
 /// The time for standard input, until the rule and so its deadline is known.
@@ -66,7 +69,8 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         },
         Command::List => helper::list(world),
         Command::Version => Answer::Text(cli::version()),
-        Command::Help => Answer::Text(cli::usage()),
+        Command::ForPeople(command) => return run_for_people(world, &command),
+        Command::Parsed(error) => return tell_parsed(world, &error),
         Command::Usage => Answer::Refused(cli::usage()),
         Command::Unknown(verb) => {
             Answer::Refused(failure::on_one_line(&format!("{PROGRAM}: unknown action: {verb}")))
@@ -94,6 +98,31 @@ fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answe
             format!("no server name on standard input within {} s", TIME_FOR_INPUT.as_secs()),
             format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"),
         )),
+    }
+}
+
+fn run_for_people(world: &World, command: &command::Command) -> u8 {
+    let mut terminal = Terminal::of_process(world.environment.get("NO_COLOR").is_some());
+    match command::run(world, &mut terminal, command, cli::parser()) {
+        Ok(_) if terminal.is_broken() => command::FAILED,
+        Ok(code) => code,
+        Err(failure) => {
+            write_out(io::stderr(), &Answer::Failed(failure).stderr());
+            command::FAILED
+        }
+    }
+}
+
+/// Help goes to standard output and is all that was wanted; anything else is a misuse.
+fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
+    let has_colours = Looks::of_stdout(world.environment.get("NO_COLOR").is_some()).has_colours;
+    let text = error.render();
+    let text = if has_colours { text.ansi().to_string() } else { text.to_string() };
+    if error.use_stderr() {
+        write_out(io::stderr(), &text);
+        command::MISUSED
+    } else {
+        u8::from(!write_out(io::stdout(), &text))
     }
 }
 

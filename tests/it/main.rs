@@ -8,15 +8,23 @@
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod binary;
+mod screens;
 mod simulation;
 
 mod configuration;
+mod configure;
+mod doctor;
 mod explained;
 mod floors;
+mod help;
 mod herd;
 mod hot_path;
+mod init;
 mod life;
 mod network;
+mod purge;
+mod refresh;
 mod shipped;
+mod status;
 mod storage;
 mod verbs;

@@ -83,11 +83,80 @@ fn each_configuration_in_the_readme_is_sound() {
 }
 
 #[test]
+fn the_examples_of_the_documents_are_what_the_end_to_end_tests_run() {
+    let mut end_to_end = Vec::new();
+    crate::floors::sources(&root().join("tests/e2e"), &mut end_to_end);
+    let tests: String =
+        end_to_end.iter().map(|path| fs::read_to_string(path).expect("a source")).collect();
+    // There the helper is called through a script that writes down what it is asked.
+    let tests = tests.replace("\\\"", "\"").replace("quayfed-watched", "quayfed");
+    let blocks = |name: &str, language: &str| {
+        let text = read(name);
+        let opened = format!("```{language}\n");
+        let found: Vec<String> = text
+            .split(opened.as_str())
+            .skip(1)
+            .map(|rest| rest.split("```").next().expect("an end").to_owned())
+            .collect();
+        found
+    };
+    for name in ["README.md", "docs/podman.md", "docs/docker.md"] {
+        for block in blocks(name, "json") {
+            let json: serde_json::Value = serde_json::from_str(&block).expect(name);
+            assert_eq!(json["credHelpers"]["quay.example.com"], "quayfed", "{name}: {block}");
+        }
+    }
+    let systemwide = blocks("docs/podman.md", "toml").concat();
+    let setting = systemwide.lines().find(|line| line.starts_with("credential-helpers"));
+    let setting = setting.expect("credential-helpers in docs/podman.md");
+    assert!(tests.contains(setting), "no end-to-end test runs `{setting}`");
+    // What the tables of commands say is played: each command stands in a part.
+    for (name, command) in [("docs/podman.md", "podman"), ("docs/docker.md", "docker")] {
+        let text = read(name);
+        for verb in ["login", "logout", "logout --all", "login --get-login"] {
+            if text.contains(&format!("`{command} {verb}")) {
+                for word in verb.split(' ') {
+                    assert!(tests.contains(&format!("\"{word}\"")), "{name}: {verb}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_readme_names_every_variable() {
     let readme = read("README.md");
     for name in quayfed::config::variable_names() {
         assert!(readme.contains(&format!("`{name}`")), "{name} is not in README.md");
     }
+}
+
+#[test]
+fn the_manual_of_the_configuration_has_every_key_variable_and_default() {
+    let page = read("docs/man/quayfed-config.5");
+    let keys = quayfed::config::key_names();
+    for name in keys.chain(quayfed::config::variable_names()) {
+        assert!(page.contains(name), "{name} is not in quayfed-config(5)");
+    }
+    // The defaults are those of a rule that sets nothing.
+    let settings = sound("the defaults", crate::simulation::CLIENT_CREDENTIALS);
+    let rule = settings.rules.into_values().next().expect("a rule").expect("a sound one");
+    for (key, default) in [
+        ("deadline", rule.deadline),
+        ("exchange_timeout", rule.exchange_timeout),
+        ("timeout", rule.identity.timeout),
+    ] {
+        let of_key = page.split(&format!(".B {key}\n")).nth(1).expect("the key's paragraph");
+        let of_key = of_key.split(".TP").next().expect("its end");
+        assert!(of_key.contains(&format!("\\(dq{default:?}\\(dq")), "{key} {default:?}: {of_key}");
+    }
+}
+
+#[test]
+fn each_configuration_in_the_manuals_is_sound() {
+    let page = read("docs/man/quayfed-config.5");
+    let example = page.split(".SH EXAMPLE\n.nf\n").nth(1).expect("an example");
+    sound("quayfed-config(5)", example.split(".fi").next().expect("its end"));
 }
 
 #[test]
@@ -114,10 +183,16 @@ fn make_install_installs_what_the_manifest_lists_and_nothing_else() {
     let target = tempfile::tempdir().expect("a folder");
     // The binary of the tests stands in for the release build.
     let staged = tempfile::tempdir().expect("a folder");
-    let manifest = read("packaging/manifest").replace(
-        "target/release/docker-credential-quayfed",
-        env!("CARGO_BIN_EXE_docker-credential-quayfed"),
-    );
+    let program = env!("CARGO_BIN_EXE_docker-credential-quayfed");
+    let generated = staged.path().join("generated");
+    let output = Command::new(root().join("scripts/generate"))
+        .args([Path::new(program), &generated])
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{output:?}");
+    let manifest = read("packaging/manifest")
+        .replace("target/release/docker-credential-quayfed", program)
+        .replace("target/generated", &generated.display().to_string());
     let path = staged.path().join("manifest");
     fs::write(&path, &manifest).expect("written");
     let output = Command::new(root().join("scripts/install"))

@@ -1,0 +1,188 @@
+//! Which files podman, buildah, skopeo and docker read, and in which order: as containers/image and
+//! docker have it, and as podman 4.3, buildah 1.28, skopeo 1.9 and docker 20.10 were seen to do.
+//!
+//! Where they differ, it is podman and buildah that count: skopeo reads the auth.json of the session
+//! also where `DOCKER_CONFIG` is set, does without a file that a variable names, and knows no
+//! `CONTAINERS_REGISTRIES_CONF`.
+
+pub(super) mod auth_file;
+pub(super) mod registries_conf;
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use crate::failure::Failure;
+use crate::files::read_input;
+use crate::protocol::PROGRAM;
+use crate::world::World;
+
+/// The helper as clients' files name it: the program's name without `docker-credential-`.
+pub(super) const HELPER: &str = "quayfed";
+/// The largest file of a client's that is read, in bytes.
+pub(super) const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Whose files are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Client {
+    /// podman, buildah and skopeo: auth.json
+    Containers,
+    /// docker: config.json
+    Docker,
+}
+
+impl Client {
+    pub(super) const ALL: [Self; 2] = [Self::Containers, Self::Docker];
+
+    /// The programs that are meant.
+    pub(super) const fn programs(self) -> &'static str {
+        match self {
+            Self::Containers => "podman, buildah, skopeo",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// The file that the helper is put into.
+    pub(super) fn file(self, world: &World) -> Result<PathBuf, Failure> {
+        let file = match self {
+            Self::Containers => auth_file(world),
+            Self::Docker => docker_file(world),
+        };
+        file.ok_or_else(|| {
+            Failure::new(
+                "HOME is not set, so there is no place for files of yours",
+                "set HOME, or name the files: REGISTRY_AUTH_FILE for podman, buildah and skopeo, \
+                 DOCKER_CONFIG for docker",
+            )
+        })
+    }
+}
+
+/// The auth.json that lasts and that is read in every session: what `REGISTRY_AUTH_FILE` names, or
+/// the one in the user's configuration. `podman login` writes to one that is gone after a logout.
+fn auth_file(world: &World) -> Option<PathBuf> {
+    world.environment.path(NAMED).map(absolute).or_else(|| lasting_auth_file(world))
+}
+
+/// The variable that names the auth.json of podman, buildah and skopeo.
+pub(super) const NAMED: &str = "REGISTRY_AUTH_FILE";
+/// The variable that names the folder of docker's config.json, which podman and buildah read first
+/// then.
+const DOCKERS: &str = "DOCKER_CONFIG";
+
+fn lasting_auth_file(world: &World) -> Option<PathBuf> {
+    Some(world.places.user_configuration.as_ref()?.join("containers/auth.json"))
+}
+
+pub(super) fn docker_file(world: &World) -> Option<PathBuf> {
+    let chosen = world.environment.path(DOCKERS).map(absolute);
+    let folder = chosen.or_else(|| Some(world.places.home.as_ref()?.join(".docker")))?;
+    Some(folder.join("config.json"))
+}
+
+/// The auth.json that `podman login` writes to, which is read before all others.
+fn first_auth_file(world: &World) -> PathBuf {
+    let environment = &world.environment;
+    let named = environment.path(NAMED).map(absolute);
+    let of_docker = || environment.path(DOCKERS).and_then(|_| docker_file(world));
+    named.or_else(of_docker).unwrap_or_else(|| match environment.path("XDG_RUNTIME_DIR") {
+        Some(folder) => folder.join("containers/auth.json"),
+        None => world.places.run.join(format!("containers/{}/auth.json", world.caller.uid())),
+    })
+}
+
+/// The file that a variable names for podman and buildah, and the variable, where there is no such
+/// file: then they fail, whatever is in the others.
+pub(super) fn missing_auth_file(world: &World) -> Option<(&'static str, PathBuf)> {
+    let is_set = |variable: &&str| world.environment.path(variable).is_some();
+    let variable = [NAMED, DOCKERS].into_iter().find(is_set)?;
+    let file = first_auth_file(world);
+    (!file.exists()).then_some((variable, file))
+}
+
+/// Every file in which podman and buildah look for a login, in their order.
+pub(super) fn auth_files(world: &World) -> Vec<PathBuf> {
+    let mut files = vec![first_auth_file(world)];
+    for file in lasting_auth_file(world).into_iter().chain(docker_file(world)) {
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
+}
+
+/// Whether a file is gone after a logout or a boot.
+pub(super) fn is_short_lived(world: &World, file: &Path) -> bool {
+    let runtime = world.environment.path("XDG_RUNTIME_DIR");
+    let folders = [Some(world.places.run.as_path()), Some(&world.places.shared_memory), runtime];
+    folders.into_iter().flatten().any(|folder| file.starts_with(folder))
+}
+
+/// The text of a client's file, where it can be read.
+pub(super) fn text_of(file: &Path) -> Option<String> {
+    String::from_utf8(read_input(file, LARGEST).ok()?.bytes).ok()
+}
+
+/// The program in the caller's `PATH`.
+pub(super) fn program_in_path(world: &World) -> Option<PathBuf> {
+    program_in(std::env::split_paths(world.environment.get("PATH")?))
+}
+
+/// The program in the first of these folders that has it.
+pub(super) fn program_in(folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let is_program = |file: &PathBuf| {
+        file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    folders.into_iter().map(|folder| folder.join(PROGRAM)).find(is_program)
+}
+
+/// A folder in which podman, buildah and skopeo are configured.
+pub(super) struct RegistriesConf {
+    /// The file, and then its drop-ins in the order in which they are read.
+    pub(super) files: Vec<PathBuf>,
+    /// The drop-in of ours.
+    pub(super) own: PathBuf,
+}
+
+impl RegistriesConf {
+    /// That of the system.
+    pub(super) fn of_system(world: &World) -> Self {
+        Self::within(&world.places.containers_configuration)
+    }
+
+    /// That of the user, wherever `XDG_CONFIG_HOME` leads.
+    pub(super) fn of_user(world: &World) -> Option<Self> {
+        Some(Self::within(&world.places.home.as_ref()?.join(".config/containers")))
+    }
+
+    /// What the caller's podman and buildah read, of which the last file with a list of helpers
+    /// counts: the user's file and its drop-ins, or else the system's with the drop-ins of both.
+    pub(super) fn in_use(world: &World) -> Vec<PathBuf> {
+        let mut system = Self::of_system(world).files;
+        let user = Self::of_user(world).map(|user| user.files).unwrap_or_default();
+        let chosen = world.environment.path("CONTAINERS_REGISTRIES_CONF").map(absolute);
+        if chosen.is_none() && user.first().is_some_and(|file| file.exists()) {
+            return user;
+        }
+        system.extend(user.into_iter().skip(1));
+        let at = usize::from(chosen.is_some());
+        chosen.into_iter().chain(system.into_iter().skip(at)).collect()
+    }
+
+    fn within(folder: &Path) -> Self {
+        let drop_ins = folder.join("registries.conf.d");
+        let mut names: Vec<PathBuf> = std::fs::read_dir(&drop_ins)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+            .collect();
+        names.sort();
+        let files = std::iter::once(folder.join("registries.conf")).chain(names).collect();
+        Self { files, own: drop_ins.join("50-quayfed.conf") }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,433 @@
+//! `configure`: puts the helper into the files in which podman, buildah, skopeo and docker look for
+//! one.
+//!
+//! podman, buildah and skopeo read every auth.json that there is, and take the first that has
+//! something for a registry: that of `podman login`, which is gone after a logout, and then that of
+//! the user's configuration, which lasts and which every session and service of the user reads. So
+//! the entry goes into the latter, unless `REGISTRY_AUTH_FILE` names another.
+
+mod diff;
+pub(in crate::command) mod edit;
+pub(in crate::command) mod notes;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::command::WELL;
+use crate::command::clients::auth_file::{self, AuthFile};
+use crate::command::clients::registries_conf::{self, Helpers};
+use crate::command::clients::{Client, HELPER, RegistriesConf};
+use crate::config::{self, settings::Settings};
+use crate::failure::Failure;
+use crate::server::Server;
+use crate::terminal::{Terminal, Tone};
+use crate::world::World;
+use edit::{After, Change, Deed, DeedKind, Edit, Outcome};
+
+/// What `configure` takes.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[command(after_long_help = MEANING)]
+pub struct Arguments {
+    /// The registries [default: the rules' hosts; with --undo all]
+    #[arg(value_name = "REGISTRY")]
+    registries: Vec<String>,
+    /// Those of containers or of docker alone [default: both]
+    #[arg(long, value_enum, value_name = "WHOSE", hide_possible_values = true)]
+    only: Option<Client>,
+    /// For every user and registry [default: for you, one by one]
+    #[arg(long, conflicts_with_all = ["registries", "only"])]
+    system: bool,
+    /// Take away what this has put in [default: put it in]
+    #[arg(long)]
+    undo: bool,
+    /// Show a diff and write nothing [default: write]
+    #[arg(long)]
+    dry_run: bool,
+    /// Take the place of another helper [default: fail there]
+    #[arg(long, conflicts_with = "undo")]
+    force: bool,
+}
+
+const MEANING: &str = "\
+Files:
+  containers: of podman, buildah and skopeo
+      $REGISTRY_AUTH_FILE, or else ~/.config/containers/auth.json
+  docker
+      $DOCKER_CONFIG/config.json, or else ~/.docker/config.json
+  --system: of every user's podman, buildah and skopeo
+      the file below /etc/containers whose credential-helpers count, or else
+      /etc/containers/registries.conf.d/50-quayfed.conf
+
+Everything else in a file stays as it is. A new file is its owner's alone, but
+for that of --system, which all may read. Logins and other settings that keep
+the helper from being asked are told, and left alone.
+
+Exit codes:
+  0  it is done, or there was nothing to do
+  1  a file cannot be changed: it and those after it are as they were
+  2  not called as this help says";
+
+/// Does it.
+pub(super) fn run(
+    world: &World,
+    terminal: &mut Terminal,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let (edits, notes) = if arguments.system {
+        system_edits(world, arguments)?
+    } else {
+        own_edits(world, arguments)?
+    };
+    // Whatever is wrong is found before anything is written.
+    let previews =
+        edits.iter().map(|(_, edit)| edit.preview(world)).collect::<Result<Vec<_>, _>>()?;
+    let is_to_do = previews.iter().any(|preview| preview.outcome.after != After::Same);
+    for ((whose, edit), preview) in edits.iter().zip(previews) {
+        if arguments.dry_run && preview.outcome.after != After::Same {
+            let (before, after) = shown(arguments, preview.before, preview.outcome.after);
+            diff::show(terminal, &edit.path, before.as_deref(), after.as_deref());
+        } else if arguments.dry_run {
+            tell(terminal, whose, &edit.path, &preview.outcome);
+        } else {
+            let outcome = edit.make(world)?;
+            tell(terminal, whose, &edit.path, &outcome);
+        }
+    }
+    if !arguments.undo {
+        notes::show(terminal, &notes(world));
+    }
+    let last = match (is_to_do, arguments.dry_run) {
+        (false, _) => "Nothing to do.",
+        (true, true) => "Nothing was written: this was a dry run.",
+        (true, false) => return Ok(WELL),
+    };
+    terminal.line("");
+    let last = terminal.paint(Tone::Strong, last);
+    terminal.line(last);
+    Ok(WELL)
+}
+
+/// The edits, with whose files they are, and what makes the notes.
+type Plan<'a> = (Vec<(&'static str, Edit<'a>)>, Box<dyn Fn(&World) -> Vec<notes::Note> + 'a>);
+
+fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Failure> {
+    let registries = if arguments.undo {
+        Registries::to_forget(arguments)?
+    } else {
+        Registries::to_configure(world, arguments)?
+    };
+    let clients = arguments.only.map_or_else(|| Client::ALL.to_vec(), |only| vec![only]);
+    let mut edits: Vec<(&str, Edit<'_>)> = Vec::new();
+    for client in &clients {
+        let path = client.file(world)?;
+        // REGISTRY_AUTH_FILE may name docker's.
+        if edits.iter().any(|(_, edit)| edit.path == path) {
+            continue;
+        }
+        let hosts = registries.hosts.clone();
+        let (shown, force) = (path.display().to_string(), arguments.force);
+        let change: Change<'_> = if arguments.undo {
+            Box::new(move |text| without_entries(text, &hosts, &shown))
+        } else {
+            Box::new(move |text| with_entries(text, &hosts, &shown, force))
+        };
+        let edit = Edit { path, mode: 0o600, mode_of_folder: 0o700, empty: "{}\n", change };
+        edits.push((client.programs(), edit));
+    }
+    Ok((edits, Box::new(move |world| notes::of_files(world, &clients, &registries))))
+}
+
+/// Which registries are meant, and what the configuration has for them.
+#[derive(Debug, Default)]
+struct Registries {
+    /// What clients ask for, in the order in which it was given, each once.
+    hosts: Vec<String>,
+    /// What was given with a path.
+    asked_with_path: Vec<Server>,
+    /// The hosts with rules for paths, but none for the host itself.
+    by_path_alone: BTreeSet<String>,
+    /// The hosts that no rule covers.
+    without_rule: Vec<String>,
+    /// The hosts whose rule has a mistake.
+    broken: Vec<(String, Failure)>,
+    /// Why the configuration cannot be used at all.
+    mistake: Option<Failure>,
+}
+
+impl Registries {
+    /// Those that were given; none means all that the helper is named for.
+    fn to_forget(arguments: &Arguments) -> Result<Self, Failure> {
+        let mut registries = Self::default();
+        for server in given(arguments)? {
+            registries.add(server.host());
+        }
+        Ok(registries)
+    }
+
+    /// Those that were given, or the bare hosts of the configuration.
+    fn to_configure(world: &World, arguments: &Arguments) -> Result<Self, Failure> {
+        let given = given(arguments)?;
+        let mut registries = Self::default();
+        for server in &given {
+            registries.add(server.host());
+        }
+        registries.asked_with_path =
+            given.into_iter().filter(|server| !server.path().is_empty()).collect();
+        let settings = match settings(world) {
+            Ok(settings) => settings,
+            Err(failure) if !registries.hosts.is_empty() => {
+                registries.mistake = Some(failure);
+                return Ok(registries);
+            }
+            Err(failure) => return Err(failure),
+        };
+        let hosts: BTreeSet<&str> = settings.rules.keys().map(Server::host).collect();
+        let has_rule = |host: &&str| {
+            settings.rules.keys().any(|rule| rule.host() == *host && rule.path().is_empty())
+        };
+        let is_meant: Vec<String> = registries.hosts.clone();
+        if is_meant.is_empty() {
+            registries.hosts =
+                hosts.iter().filter(|host| has_rule(host)).map(ToString::to_string).collect();
+        }
+        let is_asked = |host: &&&str| is_meant.is_empty() || is_meant.iter().any(|it| it == **host);
+        registries.by_path_alone = hosts
+            .iter()
+            .filter(is_asked)
+            .filter(|host| !has_rule(host))
+            .map(ToString::to_string)
+            .collect();
+        for host in &registries.hosts {
+            if !hosts.contains(host.as_str()) {
+                registries.without_rule.push(host.clone());
+            }
+            let rule = Server::parse(host).ok().and_then(|server| settings.rules.get(&server));
+            if let Some(Err(failure)) = rule {
+                registries.broken.push((host.clone(), failure.clone()));
+            }
+        }
+        if registries.hosts.is_empty() {
+            return Err(registries.nothing_to_configure());
+        }
+        Ok(registries)
+    }
+
+    fn nothing_to_configure(&self) -> Failure {
+        match self.by_path_alone.first() {
+            Some(host) => Failure::new(
+                format!("the configuration has rules for paths alone, such as those of `{host}`"),
+                format!(
+                    "podman and docker ask for the bare host: add a rule for it, \
+                     [registry.\"{host}\"]"
+                ),
+            ),
+            None => Failure::new(
+                "the configuration has no registry",
+                "write one, by hand or with `init`, or name the registries: configure REGISTRY",
+            ),
+        }
+    }
+
+    fn add(&mut self, host: &str) {
+        if !self.hosts.iter().any(|other| other == host) {
+            self.hosts.push(host.to_owned());
+        }
+    }
+}
+
+fn given(arguments: &Arguments) -> Result<Vec<Server>, Failure> {
+    let parse = |name: &String| {
+        Server::parse(name).map_err(|error| {
+            Failure::new(
+                format!("`{name}` is no name of a registry: it {}", error.0),
+                "write HOST[:PORT] as clients ask for it, such as quay.example.com",
+            )
+        })
+    };
+    arguments.registries.iter().map(parse).collect()
+}
+
+/// Every rule there is, that of the variables laid over those of the files.
+fn settings(world: &World) -> Result<Settings, Failure> {
+    let mut settings = config::load(world)?.settings;
+    settings.rules.extend(config::rule_from_variables(world)?);
+    Ok(settings)
+}
+
+fn with_entries(
+    text: Option<&str>,
+    hosts: &[String],
+    shown: &str,
+    force: bool,
+) -> Result<Outcome, Failure> {
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let file = AuthFile::parse(text.unwrap_or_default(), shown)?;
+    let helpers = file.helpers();
+    let helper_of = |host: &str| helpers.iter().find(|(of, _)| of == host).map(|(_, it)| it);
+    let mut deeds = Vec::new();
+    for host in hosts {
+        let kind = match helper_of(host) {
+            Some(helper) if helper == HELPER => DeedKind::IsThere,
+            Some(other) if !force => {
+                return Err(Failure::new(
+                    format!("{shown} names the helper `{other}` for {host}"),
+                    "nothing was changed; with --force this helper takes its place",
+                ));
+            }
+            _ => DeedKind::Added,
+        };
+        deeds.push(Deed { kind, what: host.clone() });
+    }
+    let after = match text {
+        _ if deeds.iter().all(|deed| deed.kind == DeedKind::IsThere) => After::Same,
+        None => After::Text(auth_file::new_file(&names, HELPER)),
+        // Without a line end, so that it can be told from a file that was not there.
+        Some(text) if text.trim_ascii().is_empty() => {
+            After::Text(auth_file::new_file(&names, HELPER).trim_end().to_owned())
+        }
+        Some(_) => After::Text(file.with(&names, HELPER)),
+    };
+    Ok(Outcome { after, deeds })
+}
+
+fn without_entries(text: Option<&str>, hosts: &[String], shown: &str) -> Result<Outcome, Failure> {
+    let Some(text) = text else { return Ok(Outcome { after: After::Same, deeds: Vec::new() }) };
+    let file = AuthFile::parse(text, shown)?;
+    let is_meant = |host: &String| hosts.is_empty() || hosts.contains(host);
+    let ours: Vec<String> = file
+        .helpers()
+        .into_iter()
+        .filter(|(host, helper)| helper == HELPER && is_meant(host))
+        .map(|(host, _)| host)
+        .collect();
+    let names: Vec<&str> = ours.iter().map(String::as_str).collect();
+    let new_file = auth_file::new_file(&names, HELPER);
+    let after = match text {
+        _ if ours.is_empty() => After::Same,
+        text if text == new_file => After::Gone,
+        text if text == new_file.trim_end() => After::Text(String::new()),
+        _ => After::Text(file.without(&names)),
+    };
+    let deeds = ours.iter().map(|host| Deed { kind: DeedKind::TakenAway, what: host.clone() });
+    Ok(Outcome { after, deeds: deeds.collect() })
+}
+
+fn system_edits<'a>(world: &World, arguments: &Arguments) -> Result<Plan<'a>, Failure> {
+    let conf = RegistriesConf::of_system(world);
+    let edit = |path: PathBuf| {
+        let (shown, is_own) = (path.display().to_string(), path == conf.own);
+        let change: Change<'_> = if arguments.undo {
+            Box::new(move |text| without_helper(text, &shown))
+        } else {
+            Box::new(move |text| with_helper(text, &shown, is_own))
+        };
+        // Every user reads it.
+        Edit { path, mode: 0o644, mode_of_folder: 0o755, empty: "", change }
+    };
+    let mut edits = Vec::new();
+    let mut counting = None;
+    for file in &conf.files {
+        // A file that cannot be read or parsed fails its preview, in the same words.
+        let look = edit(file.clone()).look(world)?;
+        let Some(text) = look else { continue };
+        if let Some(helpers) = Helpers::parse(&text, &file.display().to_string())? {
+            counting = Some(file.clone());
+            if arguments.undo && helpers.has(HELPER) {
+                edits.push((EVERY_USER, edit(file.clone())));
+            }
+        }
+    }
+    if !arguments.undo {
+        edits.push((EVERY_USER, edit(counting.unwrap_or(conf.own.clone()))));
+    }
+    let notes = |world: &World| notes::of_system(world, &settings(world).unwrap_or_default());
+    Ok((edits, Box::new(notes)))
+}
+
+const EVERY_USER: &str = "every user";
+const EVERY_REGISTRY: &str = "every registry";
+
+fn with_helper(text: Option<&str>, shown: &str, is_own: bool) -> Result<Outcome, Failure> {
+    let deed = |kind| vec![Deed { kind, what: EVERY_REGISTRY.to_owned() }];
+    let helpers = Helpers::parse(text.unwrap_or_default(), shown)?;
+    Ok(match helpers {
+        Some(helpers) if helpers.has(HELPER) => {
+            Outcome { after: After::Same, deeds: deed(DeedKind::IsThere) }
+        }
+        Some(helpers) => {
+            Outcome { after: After::Text(helpers.with(HELPER)), deeds: deed(DeedKind::Added) }
+        }
+        None if is_own => {
+            let rest = text.unwrap_or_default();
+            let after = After::Text(registries_conf::new_file(HELPER) + rest);
+            Outcome { after, deeds: deed(DeedKind::Added) }
+        }
+        // It had a list when it was chosen: another process has taken it away.
+        None => {
+            return Err(Failure::new(
+                format!("{shown} was changed by another process"),
+                "nothing was changed; try again",
+            ));
+        }
+    })
+}
+
+fn without_helper(text: Option<&str>, shown: &str) -> Result<Outcome, Failure> {
+    let text = text.unwrap_or_default();
+    let helpers = Helpers::parse(text, shown)?.filter(|helpers| helpers.has(HELPER));
+    let Some(helpers) = helpers else {
+        return Ok(Outcome { after: After::Same, deeds: Vec::new() });
+    };
+    let after = match text.strip_prefix(&registries_conf::new_file(HELPER)) {
+        Some("") => After::Gone,
+        Some(rest) => After::Text(rest.to_owned()),
+        None => After::Text(helpers.without(HELPER)),
+    };
+    let what = EVERY_REGISTRY.to_owned();
+    Ok(Outcome { after, deeds: vec![Deed { kind: DeedKind::TakenAway, what }] })
+}
+
+/// The two sides of a diff, without secrets.
+fn shown(
+    arguments: &Arguments,
+    before: Option<String>,
+    after: After,
+) -> (Option<String>, Option<String>) {
+    let after = match after {
+        After::Same => before.clone(),
+        After::Text(text) => Some(text),
+        After::Gone => None,
+    };
+    if arguments.system {
+        (before, after)
+    } else {
+        (before.as_deref().map(auth_file::masked), after.as_deref().map(auth_file::masked))
+    }
+}
+
+/// Tells what was done to a file.
+fn tell(terminal: &mut Terminal, whose: &str, path: &std::path::Path, outcome: &Outcome) {
+    let shown = terminal.paint(Tone::Accent, path.display());
+    let whose = terminal.paint(Tone::Faint, format_args!("({whose})"));
+    terminal.line(format_args!("{shown} {whose}"));
+    for Deed { kind, what } in &outcome.deeds {
+        let (tone, verb) = match kind {
+            DeedKind::Added => (Tone::Good, "added"),
+            DeedKind::IsThere => (Tone::Faint, "is there"),
+            DeedKind::TakenAway => (Tone::Warning, "taken away"),
+        };
+        let verb = terminal.paint(tone, format_args!("{verb:<10}"));
+        terminal.line(format_args!("  {verb} {what}"));
+    }
+    if outcome.deeds.is_empty() {
+        let nothing = terminal.paint(Tone::Faint, "nothing of this program's");
+        terminal.line(format_args!("  {nothing}"));
+    }
+    if outcome.after == After::Gone {
+        let gone = terminal.paint(Tone::Faint, "the file is gone: nothing else was in it");
+        terminal.line(format_args!("  {gone}"));
+    }
+}

@@ -1,0 +1,297 @@
+//! What keeps the helper from being asked, or from answering, although it is configured.
+
+use std::path::{Path, PathBuf};
+
+use super::Registries;
+use crate::command::clients::auth_file::AuthFile;
+use crate::command::clients::registries_conf::Helpers;
+use crate::command::clients::{self, Client, HELPER, NAMED, RegistriesConf};
+use crate::command::words::item;
+use crate::config::settings::Settings;
+use crate::protocol::PROGRAM;
+use crate::terminal::{Terminal, Tone};
+use crate::world::World;
+
+/// Something to know, and what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::command) struct Note {
+    text: String,
+    hint: Hint,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Hint {
+    Words(String),
+    /// A command, which stays in one line to be copied.
+    Command(String),
+}
+
+impl Note {
+    pub(in crate::command) fn new(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: Hint::Words(hint.into()) }
+    }
+
+    fn to_call(text: impl Into<String>, command: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: Hint::Command(command.into()) }
+    }
+}
+
+/// Shows notes, the hint of each below it.
+pub(in crate::command) fn show(terminal: &mut Terminal, notes: &[Note]) {
+    if notes.is_empty() {
+        return;
+    }
+    terminal.line("");
+    let heading = terminal.paint(Tone::Warning, "Worth knowing");
+    terminal.line(heading);
+    for note in notes {
+        item(terminal, "  ", (Tone::Warning, "!"), None, &note.text);
+        match &note.hint {
+            Hint::Words(words) => item(terminal, "    ", (Tone::Faint, "→"), Tone::Faint, words),
+            Hint::Command(command) => {
+                let mark = terminal.paint(Tone::Faint, "→");
+                let command = terminal.paint(Tone::Accent, command);
+                terminal.line(format_args!("    {mark} {command}"));
+            }
+        }
+    }
+}
+
+/// The notes on files of one user's.
+pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registries) -> Vec<Note> {
+    let mut notes = of_registries(registries);
+    let files: Vec<PathBuf> = clients.iter().filter_map(|it| it.file(world).ok()).collect();
+    for client in clients {
+        let Ok(file) = client.file(world) else { continue };
+        let earlier = match client {
+            Client::Containers => clients::auth_files(world),
+            Client::Docker => Vec::new(),
+        };
+        let earlier = earlier.into_iter().take_while(|earlier| *earlier != file);
+        for earlier in earlier.filter(|earlier| !files.contains(earlier)) {
+            notes.extend(of_earlier_file(&earlier, &registries.hosts));
+        }
+        notes.extend(of_own_file(&file, *client, &registries.hosts));
+        let is_named = *client == Client::Containers && world.environment.get(NAMED).is_some();
+        if is_named && clients::is_short_lived(world, &file) {
+            notes.push(Note::new(
+                format!("{NAMED} names {}, which is gone after a logout or a boot", file.display()),
+                format!("call this again then, or without {NAMED}: then the entry lasts"),
+            ));
+        } else if is_named {
+            notes.push(Note::new(
+                format!("{} is read only where {NAMED} names it", file.display()),
+                "services and other sessions need that variable too",
+            ));
+        }
+    }
+    notes.extend(of_missing_file(world, clients, &files));
+    notes.extend(of_program(world));
+    notes
+}
+
+/// Without docker's file, where a variable names its folder, podman and buildah fail.
+fn of_missing_file(world: &World, clients: &[Client], files: &[PathBuf]) -> Option<Note> {
+    let (variable, file) = clients::missing_auth_file(world)?;
+    let is_one_of_ours = files.contains(&file) || !clients.contains(&Client::Containers);
+    (!is_one_of_ours).then(|| {
+        Note::to_call(
+            format!(
+                "podman and buildah fail without {}, in which they look because of {variable}",
+                file.display()
+            ),
+            format!("{PROGRAM} configure --only docker"),
+        )
+    })
+}
+
+/// The notes on the configuration of all users.
+pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let hosts: Vec<String> = settings
+        .rules
+        .keys()
+        .filter(|server| server.path().is_empty())
+        .map(ToString::to_string)
+        .collect();
+    for file in clients::auth_files(world) {
+        with_auth_file(&file, |auth_file| {
+            for host in &hosts {
+                notes.extend(auth_file.logins_of(host).into_iter().map(|login| {
+                    Note::to_call(
+                        format!(
+                            "{} has a login for {login}, which podman, buildah and skopeo take \
+                             before they ask the helper",
+                            file.display()
+                        ),
+                        format!("podman logout --authfile {} {host}", file.display()),
+                    )
+                }));
+            }
+        });
+    }
+    if let Some(own) = RegistriesConf::of_user(world) {
+        notes.extend(of_users_registries_conf(world, &own));
+    }
+    notes.extend(of_program(world));
+    notes.push(Note::to_call(
+        "docker has no configuration for all users: each of its users calls this",
+        format!("{PROGRAM} configure --only docker"),
+    ));
+    notes
+}
+
+fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note> {
+    let system = world.places.containers_configuration.display();
+    if let Some(file) = own.files.first()
+        && RegistriesConf::in_use(world).first() == Some(file)
+    {
+        return Some(Note::new(
+            format!("your own {} is read instead of all files in {system}", file.display()),
+            format!("add `credential-helpers = [\"containers-auth.json\", \"{HELPER}\"]` there"),
+        ));
+    }
+    let last = own.files.iter().skip(1).rev().find_map(|file| {
+        let text = clients::text_of(file)?;
+        let helpers = Helpers::parse(&text, "").ok()??;
+        Some((file, helpers.has(HELPER)))
+    });
+    let (file, has_helper) = last?;
+    (!has_helper).then(|| {
+        Note::new(
+            format!("the `credential-helpers` of your own {} count instead", file.display()),
+            format!("add \"{HELPER}\" there"),
+        )
+    })
+}
+
+/// What the configuration does not have for what was asked.
+fn of_registries(registries: &Registries) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Some(failure) = &registries.mistake {
+        notes.push(Note::new(format!("the helper cannot answer yet: {failure}"), failure.hint()));
+    }
+    for server in &registries.asked_with_path {
+        notes.push(Note::new(
+            format!("podman and docker ask for the bare host, not for {server}"),
+            format!("so the entry is for {}, whatever the path", server.host()),
+        ));
+    }
+    for host in &registries.by_path_alone {
+        notes.push(Note::new(
+            format!(
+                "{host} is configured by path alone, and podman and docker ask for the bare host"
+            ),
+            format!("add a rule for the host, [registry.\"{host}\"], to serve them too"),
+        ));
+    }
+    for host in &registries.without_rule {
+        notes.push(Note::new(
+            format!("no rule of the configuration covers {host}: the helper has no answer for it"),
+            format!(
+                "add [registry.\"{host}\"], or take the entry away: {PROGRAM} configure --undo {host}"
+            ),
+        ));
+    }
+    for (host, failure) in &registries.broken {
+        notes.push(Note::new(
+            format!("the rule for {host} has a mistake: {failure}"),
+            failure.hint(),
+        ));
+    }
+    notes
+}
+
+/// Whatever is in a file that is read before ours keeps the helper from being asked.
+fn of_earlier_file(file: &Path, hosts: &[String]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let shown = file.display();
+    with_auth_file(file, |auth_file| {
+        let helpers = auth_file.helpers();
+        let is_ours = |host: &&String| helpers.iter().any(|(of, it)| of == *host && it == HELPER);
+        // Within one file, a helper comes before a login.
+        for host in hosts.iter().filter(|host| !is_ours(host)) {
+            for login in auth_file.logins_of(host) {
+                notes.push(Note::to_call(
+                    format!(
+                        "{shown} is read first and has a login for {login}: there podman does not \
+                         ask the helper"
+                    ),
+                    format!("podman logout --authfile {shown} {login}"),
+                ));
+            }
+            for (_, other) in
+                auth_file.helpers().iter().filter(|(of, it)| of == host && it != HELPER)
+            {
+                notes.push(Note::new(
+                    format!("{shown} is read first and names the helper `{other}` for {host}"),
+                    format!("take that entry out of {shown}"),
+                ));
+            }
+        }
+    });
+    notes
+}
+
+/// What else is in the file that has the helper.
+fn of_own_file(file: &Path, client: Client, hosts: &[String]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let shown = file.display();
+    with_auth_file(file, |auth_file| {
+        for login in hosts.iter().flat_map(|host| auth_file.logins_of(host)) {
+            notes.push(Note::new(
+                format!(
+                    "the login for {login} in {shown} is not used: the helper is asked instead"
+                ),
+                format!("it may be a password: take \"{login}\" out of `auths` there"),
+            ));
+        }
+        let store = auth_file.store().filter(|_| client == Client::Docker);
+        if let Some(store) = store.filter(|store| store != HELPER) {
+            notes.push(Note::new(
+                format!(
+                    "`credsStore` of {shown} is `{store}`: docker asks it for other registries"
+                ),
+                "what is under `credHelpers` comes first, so this may stay; podman ignores it",
+            ));
+        } else if auth_file.store().is_some_and(|store| store == HELPER) {
+            notes.push(Note::new(
+                format!("`credsStore` of {shown} is `{HELPER}`: docker cannot keep other logins"),
+                "take it out: `credHelpers` is enough",
+            ));
+        }
+    });
+    notes
+}
+
+/// Whether those find the helper who have to call it.
+fn of_program(world: &World) -> Option<Note> {
+    let of_services = &world.places.programs_of_services;
+    if clients::program_in(of_services.iter().cloned()).is_some() {
+        return None;
+    }
+    let listed = of_services.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
+    let listed = listed.join(":");
+    Some(match clients::program_in_path(world) {
+        Some(file) => Note::to_call(
+            format!(
+                "{PROGRAM} is in {}, where a service does not look: its PATH is {listed}",
+                file.parent().unwrap_or(&file).display()
+            ),
+            format!("sudo install -m 0755 {} /usr/local/bin/", file.display()),
+        ),
+        None => Note::new(
+            format!("{PROGRAM} is not in your PATH: podman and docker would not find it"),
+            format!("install it (make install), so that it is in one of {listed}"),
+        ),
+    })
+}
+
+/// Looks into a file, where it can be read.
+fn with_auth_file(file: &Path, look: impl FnOnce(&AuthFile<'_>)) {
+    let Some(text) = clients::text_of(file) else { return };
+    if let Ok(file) = AuthFile::parse(&text, "") {
+        look(&file);
+    }
+}

@@ -1,0 +1,648 @@
+//! `doctor`: the way of a pull, step by step as podman goes it, by the code that a `get` runs. It
+//! gets an OIDC token and exchanges it for itself; what is cached is neither used nor changed.
+
+mod ending;
+mod finds;
+mod observed;
+mod report;
+mod source;
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cache;
+use crate::command::{FAILED, WELL};
+use crate::config::search_path::SearchPath;
+use crate::config::settings::{Connection, Rule, Settings, SourceSpec};
+use crate::config::{self, Configuration};
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::http::{HttpTransport, proxy_of};
+use crate::identity::IdToken;
+use crate::jwt;
+use crate::protocol::PROGRAM;
+use crate::quay::Presented;
+use crate::quay::exchange::{RobotReply, exchange};
+use crate::quay::forecast::{Forecast, Unknown, Verdict, gather};
+use crate::quay::v2_auth::{self, Challenge, Repository};
+use crate::quay::verdict::{Probe, span};
+use crate::server::Server;
+use crate::terminal::Terminal;
+use crate::world::World;
+use finds::Finds;
+use observed::Observed;
+use report::{Detail, Mark, Step};
+
+pub(super) use source::{describe, fetch, times};
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = JSON)]
+pub struct Arguments {
+    /// The registry, as a client asks for it [default: the only one that is configured]
+    registry: Option<String>,
+    /// Also say what the robot account may do with this repository [default: none is asked about]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Repository::parse)]
+    repository: Option<Repository>,
+    /// Print JSON for scripts instead [default: a checklist for people]
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a script gets.
+const JSON: &str = "\
+Exit code: 0 only when a pull would work, else 1; 2 for a mistake in the call.
+
+It gets an OIDC token and a robot token of its own: nothing that is cached is
+used or changed. Where it is certain that Quay will refuse the OIDC token, the
+token is not sent.
+
+JSON, version 1 (fields may be added within a version):
+  version     1
+  registry    the registry, or null where none could be chosen
+  robot       its robot account, or null
+  would_pull  whether a pull would work
+  forecast    what Quay will say of the OIDC token, or null: {verdict, points},
+              each point {about, verdict, reason}; a verdict is accept, refuse
+              or unknown; the reason of a refusal is its cause, that of an
+              unknown its name
+  steps       each {name, result, title, milliseconds, details, cause, hint};
+              a result is passed, failed, unknown or skipped; details are
+              {mark, text}; names are configuration, program, podman, docker,
+              cache, registry, token, forecast, exchange, robot-token, login,
+              repository";
+
+/// The time for each question to the registry.
+const TIME_FOR_REGISTRY: Duration = Duration::from_secs(10);
+/// The time for what a forecast is made from.
+const TIME_FOR_FORECAST: Duration = Duration::from_secs(12);
+/// A certificate that ends earlier deserves a look, in seconds.
+const SOON: i64 = 14 * 24 * 3600;
+/// How far two clocks may be apart without anybody noticing, in seconds.
+const UNNOTICED: i64 = 2;
+
+/// Does it.
+#[expect(clippy::unnecessary_wraps, reason = "every command is called alike")]
+pub(super) fn run(
+    world: &World,
+    terminal: &mut Terminal,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let transport = HttpTransport::with_certificates(world);
+    let observed = Observed::new(world, &transport);
+    let mut walk = Walk { world, terminal, observed: &observed, arguments, steps: Vec::new() };
+    let walked = walk.all();
+    let would_pull = walk.would_pull();
+    let steps = walk.steps;
+    if arguments.json {
+        let report = ending::as_json(&walked, &steps, would_pull);
+        terminal.line(format_args!("{report:#}"));
+    } else {
+        ending::show(terminal, &walked, &steps, would_pull);
+    }
+    Ok(if would_pull { WELL } else { FAILED })
+}
+
+/// What was learnt on the way.
+#[derive(Default)]
+struct Walked {
+    rule: Option<Rule>,
+    forecast: Option<Forecast>,
+}
+
+/// The way of a pull.
+struct Walk<'a> {
+    world: &'a World,
+    terminal: &'a mut Terminal,
+    observed: &'a Observed<'a>,
+    arguments: &'a Arguments,
+    steps: Vec<Step>,
+}
+
+/// What a step that did not fail has to tell.
+struct Passed<T> {
+    value: T,
+    mark: Mark,
+    title: String,
+    details: Vec<Detail>,
+}
+
+impl<T> Passed<T> {
+    fn new(value: T, title: impl Into<String>) -> Self {
+        Self { value, mark: Mark::Good, title: title.into(), details: Vec::new() }
+    }
+
+    fn with(mut self, text: impl Into<String>) -> Self {
+        self.details.push(Detail::new(text));
+        self
+    }
+}
+
+/// What a step that failed has to tell.
+struct Failed {
+    failure: Failure,
+    details: Vec<Detail>,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, details: Vec::new() }
+    }
+}
+
+impl Walk<'_> {
+    /// Every step in its order. One that depends on a step that failed is skipped.
+    fn all(&mut self) -> Walked {
+        let rule = self.step("configuration", "Configuration", Self::configuration);
+        self.clients(rule.as_ref());
+        self.step("cache", "Cache directory", |walk| Ok(walk.cache()));
+        let Some(rule) = rule else {
+            self.skip(&[REGISTRY, TOKEN, FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN]);
+            return Walked::default();
+        };
+        let (name, label) = REGISTRY;
+        let challenge = self.step(name, label, |walk| walk.registry(&rule));
+        let (name, label) = TOKEN;
+        let token = self.step(name, label, |walk| walk.token(&rule));
+        let Some(token) = token else {
+            self.skip(&[FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN]);
+            return Walked { rule: Some(rule), forecast: None };
+        };
+        let mut made = None;
+        let may_go_on = self.step(FORECAST.0, "Forecast: Quay refuses the token", |walk| {
+            walk.forecast(&rule, &token, &mut made)
+        });
+        let given = if may_go_on.is_some() {
+            let (name, label) = EXCHANGE;
+            self.step(name, label, |walk| walk.exchange(&rule, &token))
+        } else {
+            self.skip(&[EXCHANGE]);
+            None
+        };
+        if let Some(given) = &given {
+            let (name, label) = ROBOT_TOKEN;
+            self.step(name, label, |walk| Ok(walk.robot_token(&rule, given)));
+        } else {
+            self.skip(&[ROBOT_TOKEN]);
+        }
+        match (given, challenge) {
+            (Some(given), Some(challenge)) => self.log_in(&rule, &given, &challenge),
+            _ => self.skip(&[LOGIN]),
+        }
+        Walked { rule: Some(rule), forecast: made }
+    }
+
+    /// Walks one step, shows it, and gives what it found.
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        label: &str,
+        walk: impl FnOnce(&Self) -> Result<Passed<T>, Failed>,
+    ) -> Option<T> {
+        if !self.arguments.json {
+            self.terminal.progress(format_args!("… {label}"));
+        }
+        let began = self.world.clock.boot();
+        let walked = walk(self);
+        let took = Some(self.world.clock.boot().saturating_sub(began));
+        let (step, value) = match walked {
+            Ok(Passed { value, mark, title, details }) => {
+                (Step { name, title, mark, took, details, failure: None }, Some(value))
+            }
+            Err(Failed { failure, details }) => {
+                let (title, failure) = (label.to_owned(), Some(failure));
+                (Step { name, title, mark: Mark::Bad, took, details, failure }, None)
+            }
+        };
+        if !self.arguments.json {
+            self.terminal.end_progress();
+        }
+        self.push(step);
+        value
+    }
+
+    fn push(&mut self, step: Step) {
+        if !self.arguments.json {
+            step.show(self.terminal);
+        }
+        self.steps.push(step);
+    }
+
+    fn skip(&mut self, steps: &[(&'static str, &str)]) {
+        for (name, label) in steps {
+            self.push(Step::skipped(name, label));
+        }
+        if self.arguments.repository.is_some() && steps.contains(&LOGIN) {
+            self.push(Step::skipped(REPOSITORY.0, REPOSITORY.1));
+        }
+    }
+
+    /// Whether every step of a client that finds the helper is walked, and none has failed.
+    fn would_pull(&self) -> bool {
+        let passed =
+            |name: &str| self.steps.iter().any(|step| step.name == name && step.mark == Mark::Good);
+        let is_of_client = |step: &Step| ["podman", "docker"].contains(&step.name);
+        (passed("podman") || passed("docker"))
+            && self
+                .steps
+                .iter()
+                .filter(|step| !is_of_client(step))
+                .all(|step| matches!(step.mark, Mark::Good | Mark::Unknown))
+    }
+
+    fn configuration(&self) -> Result<Passed<Rule>, Failed> {
+        let world = self.world;
+        SearchPath::of(world)?;
+        let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
+        let mut details: Vec<Detail> = fingerprint
+            .files()
+            .filter(|(path, is_there)| *is_there && path.extension().is_some_and(|it| it == "toml"))
+            .map(|(path, _)| Detail::new(format!("read: {}", path.display())))
+            .collect();
+        if details.is_empty() {
+            details.push(Detail::new("read: no file"));
+        }
+        details.extend(notices.into_iter().map(|text| Detail::marked(Mark::Unknown, text)));
+        settings.rules.extend(config::rule_from_variables(world)?);
+        match choose(&settings, self.arguments.registry.as_deref()) {
+            Err(failure) => Err(Failed { failure, details }),
+            Ok(rule) => {
+                let title = format!("Configuration: `{}` as `{}`", rule.server, rule.robot);
+                details.push(Detail::new(format!("rule: {}", rule.place)));
+                let earlier = fingerprint.files().filter(|(path, _)| is_replaced(path, &rule));
+                details.extend(earlier.map(|(path, _)| {
+                    Detail::new(format!("replaced by it: the rule in {}", path.display()))
+                }));
+                let identity = &rule.identity;
+                details
+                    .push(Detail::new(format!("identity `{}`: {}", identity.name, identity.place)));
+                Ok(Passed { value: rule, mark: Mark::Good, title, details })
+            }
+        }
+    }
+
+    /// Whether clients find the helper: one of them is enough for a pull.
+    fn clients(&mut self, rule: Option<&Rule>) {
+        self.step("program", "Program", |walk| {
+            let program = finds::program(walk.world)?;
+            Ok(Passed::new((), format!("Program: {}", program.display())))
+        });
+        let Some(rule) = rule else {
+            self.skip(&[("podman", PODMAN), ("docker", DOCKER)]);
+            return;
+        };
+        let host = rule.server.host();
+        let found = [finds::podman(self.world, host), finds::docker(self.world, host)];
+        let somebody_asks = found.iter().any(|finds| matches!(finds, Finds::Helper(_)));
+        for ((name, label), finds) in
+            [("podman", PODMAN), ("docker", DOCKER)].into_iter().zip(found)
+        {
+            match finds {
+                Finds::Nothing if somebody_asks => {
+                    self.push(Step::skipped(name, &format!("{label}: not set up for it")));
+                }
+                Finds::Nothing => {
+                    self.step::<()>(name, label, |_| Err(not_set_up(host).into()));
+                }
+                Finds::SomethingElse(failure) if somebody_asks => {
+                    let step = Step::skipped(name, label);
+                    self.push(Step { mark: Mark::Unknown, failure: Some(failure), ..step });
+                }
+                Finds::SomethingElse(failure) => {
+                    self.step::<()>(name, label, |_| Err(failure.into()));
+                }
+                Finds::Helper(how) => {
+                    self.step(name, label, |_| {
+                        Ok(Passed::new((), format!("{label}: asks the helper")).with(how))
+                    });
+                }
+            }
+        }
+    }
+
+    fn cache(&self) -> Passed<()> {
+        let places = cache::places(self.world);
+        let chosen = places.last().filter(|(_, fault)| fault.is_none());
+        let mut passed = if let Some((path, _)) = chosen {
+            let passed = Passed::new((), format!("Cache directory: {}", path.display()));
+            passed.with(why(self.world, path))
+        } else {
+            let title = "Cache directory: none serves, so every pull makes an exchange";
+            Passed { mark: Mark::Unknown, ..Passed::new((), title) }
+        };
+        for (path, fault) in places {
+            if let Some(fault) = fault {
+                passed = passed.with(format!("passed over: {} {fault}", path.display()));
+            }
+        }
+        passed
+    }
+
+    fn registry(&self, rule: &Rule) -> Result<Passed<Challenge>, Failed> {
+        let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_REGISTRY);
+        let asked = v2_auth::challenge(self.world, self.observed, rule, deadline);
+        let mut details = self.details_of_connection(&rule.connection);
+        details.extend(self.detail_of_proxy(&rule.connection));
+        let challenge = match asked {
+            Ok(challenge) => challenge,
+            Err(failure) => return Err(Failed { failure, details }),
+        };
+        let realm = self.world.redactor.clean(challenge.realm.as_str());
+        let title = format!("Registry: `{}` asks for a login", rule.server.host());
+        let mut passed = Passed::new(challenge, title).with(format!("at {realm}"));
+        passed.details.extend(details);
+        Ok(passed)
+    }
+
+    fn token(&self, rule: &Rule) -> Result<Passed<IdToken>, Failed> {
+        let identity = &rule.identity;
+        let fetched = fetch(self.world, self.observed, identity);
+        let source = Detail::new(format!("from {}", describe(identity)));
+        let mut details = Vec::new();
+        if matches!(identity.source, SourceSpec::ClientCredentials(_)) {
+            details.extend(self.details_of_connection(&identity.connection));
+            details.extend(self.detail_of_proxy(&identity.connection));
+        }
+        let token = match fetched {
+            Ok(token) => token,
+            Err(failure) => {
+                details.insert(0, source);
+                return Err(Failed { failure, details });
+            }
+        };
+        let title = format!("OIDC token: identity `{}` gives one", identity.name);
+        let shown = source::header_and_claims(self.world, &token);
+        let mut passed = Passed::new(token, title);
+        passed.details.push(source);
+        passed.details.extend(shown.into_iter().map(Detail::new));
+        passed.details.extend(details);
+        Ok(passed)
+    }
+
+    fn forecast(
+        &self,
+        rule: &Rule,
+        token: &IdToken,
+        made: &mut Option<Forecast>,
+    ) -> Result<Passed<()>, Failed> {
+        let presented = Presented { raw: token.raw(), unverified: token.unverified() };
+        let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_FORECAST);
+        let grounds = gather(self.world, self.observed, rule, presented, deadline);
+        let forecast = Forecast::of(self.world, rule, presented, &grounds);
+        let mut details = details_of(&forecast);
+        if let Some(ahead) = grounds.quay_ahead {
+            details.push(of_clock("Quay's clock", ahead));
+        }
+        details.extend(self.details_of_connection(&rule.connection));
+        let passed = |title: &str, mark, details| {
+            Ok(Passed { value: (), mark, title: title.to_owned(), details })
+        };
+        let result = match forecast.verdict() {
+            Verdict::Refuse(failure) => Err(Failed { failure: failure.clone(), details }),
+            Verdict::Unknown(_) if forecast.is_clear() => passed(
+                "Forecast: nothing against the token; the exchange tells the rest",
+                Mark::Unknown,
+                details,
+            ),
+            Verdict::Unknown(_) => passed(
+                "Forecast: cannot be known from here; the exchange tells",
+                Mark::Unknown,
+                details,
+            ),
+            Verdict::Accept => passed("Forecast: Quay accepts the token", Mark::Good, details),
+        };
+        *made = Some(forecast);
+        result
+    }
+
+    fn exchange(&self, rule: &Rule, token: &IdToken) -> Result<Passed<RobotReply>, Failed> {
+        let now = self.world.clock.boot();
+        let given = exchange(
+            self.world,
+            self.observed,
+            rule,
+            Presented { raw: token.raw(), unverified: token.unverified() },
+            Deadline::after(now, rule.exchange_timeout),
+            Probe::WithinDeadline(Deadline::after(now, rule.deadline)),
+        )
+        .map_err(|failed| failed.failure)?;
+        Ok(Passed::new(given, format!("Exchange: Quay gives a token of `{}`", rule.robot)))
+    }
+
+    fn robot_token(&self, rule: &Rule, given: &RobotReply) -> Passed<()> {
+        let claims = jwt::peek(given.token.expose()).unwrap_or_default().claims;
+        let title = format!("Robot token: it lives {}", span(given.lifetime.as_secs()));
+        let mut passed = Passed::new((), title).with(format!(
+            "of {}, for {}",
+            rule.robot,
+            self.world.redactor.clean(&claims.audiences.join(", "))
+        ));
+        passed = passed.with(times(claims.iat, claims.exp));
+        let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
+        if let Some(issued) = claims.iat {
+            passed.details.push(of_clock("by it, Quay's clock", issued.saturating_sub(now)));
+        }
+        if let Some(wanted) = rule.min_validity.filter(|wanted| *wanted > given.lifetime) {
+            passed.details.push(Detail::marked(
+                Mark::Unknown,
+                format!(
+                    "`min_validity` in {} asks for {} s, more than it lives",
+                    rule.place,
+                    wanted.as_secs()
+                ),
+            ));
+        }
+        passed
+    }
+
+    /// The credential at `/v2/auth`, and the actions that it gives.
+    fn log_in(&mut self, rule: &Rule, given: &RobotReply, challenge: &Challenge) {
+        let repository = self.arguments.repository.as_ref();
+        let (name, label) = LOGIN;
+        let actions = self.step(name, label, |walk| {
+            let deadline = Deadline::after(walk.world.clock.boot(), TIME_FOR_REGISTRY);
+            let (world, transport, token) = (walk.world, walk.observed, &given.token);
+            let actions =
+                v2_auth::log_in(world, transport, rule, challenge, token, repository, deadline)?;
+            let mut passed = Passed::new(actions, "Login: the robot token is taken");
+            if repository.is_none() {
+                passed = passed
+                    .with("what it may do with a repository: ask with --repository NAMESPACE/NAME");
+            }
+            Ok(passed)
+        });
+        let Some(repository) = repository else { return };
+        let (name, label) = REPOSITORY;
+        match actions {
+            None => self.push(Step::skipped(name, label)),
+            Some(actions) => {
+                let clean = self.world.redactor.clean(&actions.join(", "));
+                self.step(name, label, |_| may_pull(rule, repository, &actions, &clean));
+            }
+        }
+    }
+
+    /// Trust and certificates of the servers that were met for the first time.
+    fn details_of_connection(&self, connection: &Connection) -> Vec<Detail> {
+        let mut details = Vec::new();
+        let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
+        let met = self.observed.newly_met();
+        for met in &met {
+            let Some(certificate) = &met.certificate else { continue };
+            let left = certificate.ends.saturating_sub(now);
+            let text = format!(
+                "TLS of {}: by `{}`, ends in {}, trusted by the system's certificates{}",
+                met.host,
+                self.world.redactor.clean(&certificate.issuer),
+                span(left.unsigned_abs()),
+                match &connection.ca_file {
+                    Some(file) => format!(" and {}", file.display()),
+                    None => String::new(),
+                },
+            );
+            details.push(match left {
+                ..SOON => Detail::marked(Mark::Unknown, text),
+                _ => Detail::new(text),
+            });
+            if let Some(ahead) = met.ahead.filter(|ahead| ahead.abs() > UNNOTICED) {
+                details.push(of_clock(&format!("the clock of {}", met.host), ahead));
+            }
+        }
+        details
+    }
+
+    fn detail_of_proxy(&self, connection: &Connection) -> Option<Detail> {
+        let proxy = proxy_of(self.world, connection).ok()??;
+        Some(Detail::new(match proxy.passed_by {
+            Some(hosts) => format!("proxy: `{}`, unless NO_PROXY says so ({hosts})", proxy.name),
+            None => format!("proxy: `{}`", proxy.name),
+        }))
+    }
+}
+
+const PODMAN: &str = "podman, buildah, skopeo";
+const DOCKER: &str = "docker";
+const REGISTRY: (&str, &str) = ("registry", "Registry");
+const TOKEN: (&str, &str) = ("token", "OIDC token");
+const FORECAST: (&str, &str) = ("forecast", "Forecast");
+const EXCHANGE: (&str, &str) = ("exchange", "Exchange");
+const ROBOT_TOKEN: (&str, &str) = ("robot-token", "Robot token");
+const LOGIN: (&str, &str) = ("login", "Login");
+const REPOSITORY: (&str, &str) = ("repository", "Repository");
+
+fn choose(settings: &Settings, registry: Option<&str>) -> Result<Rule, Failure> {
+    let known: Vec<String> = settings.rules.keys().map(|server| format!("`{server}`")).collect();
+    let Some(registry) = registry else {
+        return match settings.rules.first_key_value() {
+            Some((_, rule)) if settings.rules.len() == 1 => rule.clone(),
+            Some((server, _)) => Err(Failure::new(
+                format!("several registries are configured: {}", known.join(", ")),
+                format!("say which: {PROGRAM} doctor {server}"),
+            )),
+            None => Err(Failure::new(
+                "no registry is configured",
+                format!("write a configuration, such as by {PROGRAM} init"),
+            )),
+        };
+    };
+    let server = Server::parse(registry).map_err(|fault| {
+        Failure::new(
+            format!("`{registry}` is no name of a registry: it {}", fault.0),
+            "write HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com",
+        )
+    })?;
+    settings.rule_for(&server).cloned().unwrap_or_else(|| {
+        Err(Failure::new(
+            format!("`{server}` is under no rule, so clients go on without credentials"),
+            match &known[..] {
+                [] => format!("write a configuration, such as by {PROGRAM} init"),
+                known => format!("there are rules for {}", known.join(", ")),
+            },
+        ))
+    })
+}
+
+/// Whether a file has the table of a rule that is written elsewhere.
+fn is_replaced(file: &Path, rule: &Rule) -> bool {
+    let is_its_own = rule.place.starts_with(&format!("{}:", file.display()));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let document = text.parse::<toml::Table>().unwrap_or_default();
+    let names = document.get("registry").and_then(toml::Value::as_table);
+    let is_same = |name: &String| Server::parse(name).is_ok_and(|it| it == rule.server);
+    !is_its_own && names.is_some_and(|names| names.keys().any(is_same))
+}
+
+fn not_set_up(host: &str) -> Failure {
+    Failure::new(
+        format!("for `{host}` the helper is not asked: a pull would be anonymous"),
+        format!("let it be asked: {PROGRAM} configure {host}"),
+    )
+}
+
+/// Why the cache directory is where it is.
+fn why(world: &World, path: &Path) -> &'static str {
+    let environment = &world.environment;
+    if environment.path("QUAYFED_CACHE_DIR") == Some(path) {
+        "as QUAYFED_CACHE_DIR says"
+    } else if environment.path("XDG_RUNTIME_DIR").is_some_and(|it| path.starts_with(it)) {
+        "in XDG_RUNTIME_DIR, in memory, yours alone"
+    } else {
+        "the first place that is in memory and yours alone"
+    }
+}
+
+/// What is in order on one line, what is not on one line each.
+fn details_of(forecast: &Forecast) -> Vec<Detail> {
+    let is_refused = matches!(forecast.verdict(), Verdict::Refuse(_));
+    let (mut in_order, mut details) = (Vec::new(), Vec::new());
+    for point in &forecast.points {
+        match &point.verdict {
+            Verdict::Accept => in_order.push(point.subject.in_words()),
+            Verdict::Refuse(failure) => details.push(Detail::marked(Mark::Bad, failure.cause())),
+            Verdict::Unknown(Unknown::Behind) => {}
+            // Behind a refusal they do not matter.
+            Verdict::Unknown(Unknown::Federation | Unknown::Reach) if is_refused => {}
+            Verdict::Unknown(unknown) => {
+                details.push(Detail::marked(Mark::Unknown, unknown.to_string()));
+            }
+        }
+    }
+    // The first refusal is told with its hint below.
+    if let Some(at) = details.iter().position(|detail| detail.is(Mark::Bad)) {
+        details.remove(at);
+    }
+    if !in_order.is_empty() {
+        let text = format!("in order: {}", in_order.join(", "));
+        details.insert(0, Detail::marked(Mark::Good, text));
+    }
+    details
+}
+
+fn of_clock(whose: &str, ahead: i64) -> Detail {
+    let apart = span(ahead.unsigned_abs());
+    match ahead {
+        _ if ahead.abs() <= UNNOTICED => Detail::new(format!("{whose} agrees with this host's")),
+        1.. => Detail::marked(Mark::Unknown, format!("{whose} is {apart} ahead of this host's")),
+        _ => Detail::marked(Mark::Unknown, format!("{whose} is {apart} behind this host's")),
+    }
+}
+
+fn may_pull(
+    rule: &Rule,
+    repository: &Repository,
+    actions: &[String],
+    shown: &str,
+) -> Result<Passed<()>, Failed> {
+    let name = repository.as_str();
+    if actions.iter().any(|action| action == "pull" || action == "*") {
+        return Ok(Passed::new((), format!("Repository `{name}`: {shown}")));
+    }
+    let may = if actions.is_empty() { String::new() } else { format!(" (it may {shown})") };
+    Err(Failure::new(
+        format!("`{}` may not pull `{name}`{may}, or there is no such repository", rule.robot),
+        format!("in Quay, at the permissions of `{name}`, give `{}` read or write", rule.robot),
+    )
+    .into())
+}

@@ -1,0 +1,110 @@
+//! `purge`: forgets every cached token of the caller's.
+
+use clap::Args;
+
+use crate::cache::Cache;
+use crate::cache::inventory::{Files, Holding};
+use crate::command::words::{count, paragraph};
+use crate::command::{FAILED, WELL};
+use crate::failure::Failure;
+use crate::quay::verdict::span;
+use crate::terminal::{Terminal, Tone};
+use crate::world::World;
+
+/// What `purge` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = MEANING)]
+pub struct Arguments {
+    /// Do not ask [default: ask on a terminal, do nothing elsewhere]
+    #[arg(long, short)]
+    yes: bool,
+}
+
+const MEANING: &str = "\
+Removed are the files that this program makes in the cache directory: tokens,
+lock files, plans, and what was being written. Other files there stay, and so
+does the directory, and what another process is renewing at the moment. Without
+QUAYFED_CACHE_DIR, every place that may have served as the cache is emptied.
+
+The next pull gets a new token. Quay takes a token that somebody already has
+until its hour is over, whatever is removed here.
+
+Exit codes:
+  0  everything is removed, or there was nothing
+  1  nothing is removed, since nobody agreed to it, or something stayed
+  2  not called as this help says";
+
+/// Forgets them.
+pub(super) fn run(
+    world: &World,
+    terminal: &mut Terminal,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let caches: Vec<_> =
+        Cache::existing(world).into_iter().filter(|cache| cache.files().total() > 0).collect();
+    if caches.is_empty() {
+        terminal.line("Nothing is cached.");
+        return Ok(WELL);
+    }
+    for cache in &caches {
+        show(world, terminal, cache);
+    }
+    if !arguments.yes {
+        if !terminal.looks().is_terminal {
+            return Err(Failure::new(
+                "nothing is removed: nobody is there to agree to it",
+                "add `--yes` to do it without asking",
+            ));
+        }
+        if !terminal.agrees("Remove all of this?") {
+            terminal.line("Nothing is removed.");
+            return Ok(FAILED);
+        }
+    }
+    let mut has_stayed = false;
+    for cache in &caches {
+        let purged = cache.purge();
+        terminal.line(format!("removed: {}", told(purged.removed)));
+        if purged.in_use > 0 {
+            let verb = if purged.in_use == 1 { "is" } else { "are" };
+            let text = format!(
+                "{} {verb} being renewed by another process and stays: try again in a moment",
+                count(purged.in_use, "token")
+            );
+            paragraph(terminal, Tone::Warning, &text, "");
+        }
+        for fault in &purged.failed {
+            paragraph(terminal, Tone::Bad, &format!("could not be removed: {fault}"), "");
+        }
+        has_stayed |= purged.in_use > 0 || !purged.failed.is_empty();
+    }
+    Ok(if has_stayed { FAILED } else { WELL })
+}
+
+fn show(world: &World, terminal: &mut Terminal, cache: &Cache<'_>) {
+    paragraph(terminal, Tone::Accent, &cache.path().display().to_string(), "");
+    paragraph(terminal, None, &told(cache.files()), "  ");
+    let now = world.now();
+    for Holding { rule, robot, entry, .. } in cache.holdings() {
+        if let Some(entry) = entry {
+            let text = format!("{rule} as {robot}, {} left", span(entry.left(now).as_secs()));
+            paragraph(terminal, Tone::Faint, &text, "    ");
+        }
+    }
+}
+
+/// What there is, in words.
+fn told(files: Files) -> String {
+    let kinds = [
+        (files.entries, "token"),
+        (files.locks, "lock file"),
+        (files.plans, "plan"),
+        (files.temporary, "temporary file"),
+    ];
+    let told: Vec<_> = kinds
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| count(number, what))
+        .collect();
+    if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+}

@@ -1,0 +1,280 @@
+//! `status`: what is cached, how long it lives, and what failed last. Only reads, and asks no
+//! network.
+
+mod json;
+mod metrics;
+mod screen;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cache::Cache;
+use crate::cache::attempt::{Attempt, Patience};
+use crate::cache::entry::EntryKey;
+use crate::cache::freshness::Freshness;
+use crate::cache::inventory::Holding;
+use crate::command::{FAILED, WELL};
+use crate::config;
+use crate::config::settings::Rule;
+use crate::failure::Failure;
+use crate::moment::Moment;
+use crate::robot_token::Circumstances;
+use crate::server::Server;
+use crate::terminal::Terminal;
+use crate::world::World;
+
+/// What `status` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = MEANING)]
+pub struct Arguments {
+    /// Print one JSON object, version 1 of its form [default: a table]
+    #[arg(long)]
+    json: bool,
+    /// Print metrics for Prometheus, from the cache alone [default: a table]
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
+}
+
+const MEANING: &str = "\
+Nothing is asked over the network, and nothing is changed: a token is renewed by
+the pull that finds it due, or by `refresh`.
+
+States:
+  fresh   it is what a pull is given
+  aging   due: the next pull tries for 5 s to renew it, and is given it
+          where that fails
+  short   due: the next pull takes all of its time to renew it, and is
+          given it where that fails
+  spent   over, or nearly: the next pull gets a new one
+  broken  the configuration has a mistake there
+
+Exit codes:
+  0  nothing needs attention; with --metrics, whatever they say
+  1  a rule has a mistake, or the last renewal under one has failed
+  2  not called as this help says
+
+--json and --metrics are described in status.md of the documentation.";
+
+/// Shows it.
+pub(super) fn run(
+    world: &World,
+    terminal: &mut Terminal,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let cache = Cache::existing(world).into_iter().next();
+    let holdings = cache.as_ref().map(Cache::holdings).unwrap_or_default();
+    let now = world.now();
+    if arguments.metrics {
+        terminal.write(&metrics::of(&holdings, now));
+        return Ok(WELL);
+    }
+    let report = Report {
+        cache: cache.as_ref().map(|cache| cache.path().display().to_string()),
+        now,
+        rows: rows(world, holdings)?,
+    };
+    if arguments.json {
+        terminal.line(json::of(&report));
+    } else {
+        screen::draw(terminal, &report);
+    }
+    Ok(if report.rows.iter().any(Row::needs_attention) { FAILED } else { WELL })
+}
+
+/// Everything that is shown.
+struct Report {
+    cache: Option<String>,
+    now: Moment,
+    rows: Vec<Row>,
+}
+
+/// One token, or one rule without any.
+struct Row {
+    registry: Server,
+    /// Unknown where a rule has a mistake.
+    robot: Option<String>,
+    rule: Ruled,
+    state: State,
+    life: Option<Life>,
+    last_failure: Option<LastFailure>,
+    /// Whether somebody is renewing it now.
+    is_being_renewed: bool,
+    /// The subject that it is for, where that is not the one of this environment.
+    other_subject: Option<String>,
+    /// Why a `get` from here could not even begin.
+    not_at_hand: Option<Failure>,
+}
+
+/// The rule that something is kept under.
+enum Ruled {
+    /// In the configuration.
+    By { identity: String, place: String },
+    /// In the configuration, with a mistake.
+    Broken(Failure),
+    /// Not, or no longer so, in the configuration.
+    No,
+}
+
+/// What a `get` would find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Cached(Freshness),
+    NotCached,
+    Broken,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cached(Freshness::Fresh) => "fresh",
+            Self::Cached(Freshness::Aging) => "aging",
+            Self::Cached(Freshness::Short) => "short",
+            Self::Cached(Freshness::Spent) => "spent",
+            Self::NotCached => "none",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The life of a token.
+struct Life {
+    lifetime: Duration,
+    left: Duration,
+    due_in: Duration,
+    obtained: Moment,
+}
+
+/// How the last renewal failed.
+struct LastFailure {
+    failures: u32,
+    at: Moment,
+    failure: Failure,
+    /// Whether everything on this host is as it was then.
+    counts: bool,
+    /// After how much time a `get` tries again.
+    next_try_in: Duration,
+}
+
+impl Row {
+    fn needs_attention(&self) -> bool {
+        match self.rule {
+            Ruled::Broken(_) => true,
+            Ruled::By { .. } => self.last_failure.as_ref().is_some_and(|last| last.counts),
+            Ruled::No => false,
+        }
+    }
+}
+
+/// The rows: rule by rule, then what is kept under none of them.
+fn rows(world: &World, mut holdings: Vec<Holding>) -> Result<Vec<Row>, Failure> {
+    let mut settings = config::load(world)?.settings;
+    settings.rules.extend(config::rule_from_variables(world)?);
+    let mut rows = Vec::new();
+    for (server, rule) in &settings.rules {
+        match rule {
+            Ok(rule) => rows.extend(rows_of(world, rule, &mut holdings)),
+            Err(mistake) => rows.push(Row {
+                registry: server.clone(),
+                robot: None,
+                rule: Ruled::Broken(mistake.clone()),
+                state: State::Broken,
+                life: None,
+                last_failure: None,
+                is_being_renewed: false,
+                other_subject: None,
+                not_at_hand: None,
+            }),
+        }
+    }
+    rows.extend(holdings.iter().map(|holding| row(world, holding, None, None)));
+    Ok(rows)
+}
+
+/// The rows of a rule, whose holdings are taken out.
+fn rows_of(world: &World, rule: &Rule, holdings: &mut Vec<Holding>) -> Vec<Row> {
+    let stem = EntryKey::of(rule, None).stem();
+    let is_of_rule = |holding: &mut Holding| {
+        let bearer = holding.stem.strip_prefix(&stem);
+        bearer.is_some_and(|bearer| bearer.is_empty() || bearer.starts_with('-'))
+    };
+    let of_rule: Vec<_> = holdings.extract_if(.., is_of_rule).collect();
+    let here = Circumstances::of(world, rule);
+    let mut rows: Vec<_> =
+        of_rule.iter().map(|holding| row(world, holding, Some(rule), here.as_ref().ok())).collect();
+    let stem_here = here.as_ref().ok().map(|here| here.key.stem());
+    if !of_rule.iter().any(|holding| stem_here.as_ref() == Some(&holding.stem)) {
+        rows.push(Row {
+            registry: rule.server.clone(),
+            robot: Some(rule.robot.to_string()),
+            rule: Ruled::by(rule),
+            state: State::NotCached,
+            life: None,
+            last_failure: None,
+            is_being_renewed: false,
+            other_subject: None,
+            not_at_hand: here.err(),
+        });
+    }
+    rows
+}
+
+/// The row of what is kept under one key. `here` is what the rule comes to in this environment.
+fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circumstances>) -> Row {
+    let now = world.now();
+    let min_validity = rule.and_then(|rule| rule.min_validity);
+    let entry = holding.entry.as_ref();
+    let freshness = entry.map(|entry| entry.freshness(min_validity, now));
+    let life = entry.map(|entry| Life {
+        lifetime: entry.lifetime,
+        left: entry.left(now),
+        due_in: entry.due_in(min_validity, now),
+        obtained: entry.obtained,
+    });
+    let is_of_here = here.is_some_and(|here| here.key.stem() == holding.stem);
+    let last_failure = holding.attempt.as_ref().map(|attempt| {
+        let due_in = life.as_ref().map_or(Duration::ZERO, |life| life.due_in);
+        let counts = !is_of_here || here.is_some_and(|here| here.are_those_of(attempt));
+        LastFailure {
+            failures: attempt.failures,
+            at: attempt.failed,
+            failure: attempt.failure(),
+            counts,
+            next_try_in: if counts { bar(attempt, freshness, now).max(due_in) } else { due_in },
+        }
+    });
+    let bearer = holding.key.as_ref().and_then(|key| key.bearer.as_deref());
+    Row {
+        registry: holding.rule.clone(),
+        robot: Some(holding.robot.clone()),
+        rule: rule.map_or(Ruled::No, Ruled::by),
+        state: freshness.map_or(State::NotCached, State::Cached),
+        life,
+        last_failure,
+        is_being_renewed: holding.held_until.is_some_and(|until| until > now.boot()),
+        other_subject: bearer.filter(|_| !is_of_here).and_then(subject),
+        not_at_hand: None,
+    }
+}
+
+impl Ruled {
+    fn by(rule: &Rule) -> Self {
+        Self::By { identity: rule.identity.name.clone(), place: rule.place.clone() }
+    }
+}
+
+/// For how long a record keeps a `get` from trying.
+fn bar(attempt: &Attempt, freshness: Option<Freshness>, now: Moment) -> Duration {
+    let patience = match freshness {
+        Some(Freshness::Fresh | Freshness::Aging) => Patience::Aging,
+        Some(Freshness::Short) => Patience::Short,
+        Some(Freshness::Spent) | None => Patience::Spent,
+    };
+    attempt.bars_for(patience, now).unwrap_or_default()
+}
+
+/// The subject in what tells the bearer of a token at hand apart: issuer, subject, audiences.
+fn subject(bearer: &str) -> Option<String> {
+    let parts: serde_json::Value = serde_json::from_str(bearer).ok()?;
+    Some(parts.get(1)?.as_str()?.to_owned())
+}

@@ -1,0 +1,107 @@
+//! `status --metrics`: the text format of Prometheus, from entries and attempt records alone: what
+//! is exported must not depend on whether the configuration can be read.
+
+use std::fmt::Write as _;
+
+use crate::cache::inventory::Holding;
+use crate::moment::Moment;
+
+/// One metric: its name, what it says, and its value for what is kept under a key.
+type Metric = (&'static str, &'static str, fn(&Holding, Moment) -> Option<f64>);
+
+const METRICS: [Metric; 6] = [
+    (
+        "quayfed_token_expiry_timestamp_seconds",
+        "When the cached robot token ends, in seconds since 1970.",
+        |holding, _| {
+            let entry = holding.entry.as_ref()?;
+            Some((entry.obtained.wall() + entry.lifetime).as_secs_f64())
+        },
+    ),
+    (
+        "quayfed_token_left_seconds",
+        "What is left of the life of the cached robot token, by both clocks of the host.",
+        |holding, now| Some(holding.entry.as_ref()?.left(now).as_secs_f64()),
+    ),
+    (
+        "quayfed_token_age_seconds",
+        "How long ago the cached robot token was obtained.",
+        |holding, now| Some(holding.entry.as_ref()?.obtained.elapsed(now)?.as_secs_f64()),
+    ),
+    (
+        "quayfed_token_lifetime_seconds",
+        "How long the cached robot token lives in all.",
+        |holding, _| Some(holding.entry.as_ref()?.lifetime.as_secs_f64()),
+    ),
+    (
+        "quayfed_renewal_failures",
+        "How many renewals have failed in a row since the last one that did not.",
+        |holding, _| Some(holding.attempt.as_ref().map_or(0.0, |last| last.failures.into())),
+    ),
+    (
+        "quayfed_renewal_failure_timestamp_seconds",
+        "When the last renewal failed, in seconds since 1970, if none has succeeded since.",
+        |holding, _| Some(holding.attempt.as_ref()?.failed.wall().as_secs_f64()),
+    ),
+];
+
+/// All metrics of all that is kept.
+pub(super) fn of(holdings: &[Holding], now: Moment) -> String {
+    let mut text = String::new();
+    for (name, help, value) in METRICS {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for holding in holdings {
+            if let Some(value) = value(holding, now) {
+                let _ = writeln!(text, "{name}{{{}}} {value}", labels(holding));
+            }
+        }
+    }
+    text
+}
+
+/// Registry and robot, and what tells tokens of the same two apart: the digests of the settings and
+/// of the bearer, as they stand in the names of the cache's files.
+fn labels(holding: &Holding) -> String {
+    let digests = holding.stem.rsplit_once('.').map_or("", |(_, digests)| digests);
+    let entry = match digests.split_once('-') {
+        None => digests.chars().take(12).collect(),
+        Some((settings, bearer)) => {
+            let shortened = |digest: &str| digest.chars().take(12).collect::<String>();
+            format!("{}-{}", shortened(settings), shortened(bearer))
+        }
+    };
+    format!(
+        r#"registry="{}",robot="{}",entry="{entry}""#,
+        escaped(&holding.rule.to_string()),
+        escaped(&holding.robot)
+    )
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::server::Server;
+
+    #[test]
+    fn a_label_keeps_what_it_holds_within_its_quotes() {
+        let holding = Holding {
+            stem: "h.0123456789abcdef0123456789abcdef-fedcba9876543210".to_owned(),
+            rule: Server::parse("h/org").expect("a server"),
+            robot: "a\"b\\c\n".to_owned(),
+            key: None,
+            entry: None,
+            attempt: None,
+            held_until: Some(Duration::ZERO),
+        };
+        assert_eq!(
+            labels(&holding),
+            r#"registry="h/org",robot="a\"b\\c\n",entry="0123456789ab-fedcba987654""#
+        );
+    }
+}

@@ -1,0 +1,768 @@
+//! `doctor` and `identity`: each way to fail at the exchange and at `/v2/auth` that was recorded,
+//! what was foretold against what Quay then says, and the screens.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use quayfed::cli;
+use quayfed::command;
+use quayfed::log::Log;
+use quayfed::redaction::Redactor;
+use quayfed::terminal::Looks;
+use quayfed::world::{Caller, Clock, Environment, Places, SystemClock, UserNamespace, World};
+use quayfed_sandbox::{Algorithm, Fault, KeyId, Sandbox, SignedBy, Times, TokenShape, Version};
+use serde_json::{Value, json};
+
+use crate::binary::{Home, Ran, SECRET, SUBJECT, at_sandbox, program};
+use crate::explained::{
+    SITUATIONS, Situation, good, home_for, impatient, mint, nothing, of_issuer, situation,
+    without_times,
+};
+use crate::screens::{self, COLOURED, NARROW, PIPED, check};
+
+/// Why a point of a forecast cannot be known from here: each name with the reason why nothing on
+/// this host could tell. Some more, which no recorded reply leads to, are met in the unit tests of
+/// `quay::forecast`: a time that is no number, a document without issuer, odd and short keys.
+const UNKNOWNS: &[(&str, &str)] = &[
+    ("federation", "robot account and federation are an administrator's to see"),
+    ("reach", "Quay's network and trust are not this host's"),
+    ("unreachable", "Quay gave no answer to a request without a token"),
+    ("answer", "a failure without a token says nothing about one with a token"),
+    ("clock", "Quay's clock is not known where Quay does not answer"),
+    ("edge", "a few seconds decide, and Quay's clock is known to the second alone"),
+    ("documents", "what bars this host from the issuer need not bar Quay"),
+    ("slash", "Quay forgives another slash since 3.18, and its release is not known"),
+    ("behind", "another point has to be known first"),
+];
+
+/// Situations in which a token is good, and such that differ from those of `explained`.
+const MORE: &[Situation] = &[
+    situation("good", "acme+ci", good, nothing),
+    situation("RS384", "acme+ci", |s| mint(s, shape().algorithm(Algorithm::Rs384)), nothing),
+    situation("typ at+jwt", "acme+ci", |s| mint(s, shape().typ(Some("at+jwt"))), nothing),
+    situation("no typ", "acme+ci", |s| mint(s, shape().typ(None)), nothing),
+    situation("no audience", "acme+ci", |s| mint(s, shape().without("aud")), nothing),
+    situation(
+        "nbf in an hour",
+        "acme+ci",
+        |s| mint(s, shape().claim("nbf", 4_000_000_000_i64)),
+        nothing,
+    ),
+    situation("several entries", "acme+multi", good, nothing),
+    situation("a user's robot", "admin+mine", good, nothing),
+    situation(
+        "expired within the leeway",
+        "acme+ci",
+        |s| mint(s, shape().expired_for(15)),
+        nothing,
+    ),
+    situation("3.13", "acme+ci", good, |s| s.quay().set_version(Version::V3_13)),
+    situation("slash at both", "acme+slash", |s| of_issuer(s, "slash/"), nothing),
+    situation(
+        "slash in discovery alone, 3.18",
+        "acme+noslashdisc",
+        |s| of_issuer(s, "slash"),
+        nothing,
+    ),
+    situation(
+        "slash in discovery alone, 3.17",
+        "acme+noslashdisc",
+        |s| of_issuer(s, "slash"),
+        |s| {
+            s.quay().set_version(Version::V3_17);
+        },
+    ),
+    situation("slash in the federation alone", "acme+slash", |s| of_issuer(s, "slash"), nothing),
+    situation("expired a minute ago", "acme+ci", |s| mint(s, shape().expired_for(60)), nothing),
+    situation(
+        "Quay's own robot token",
+        "acme+ci",
+        |s| s.quay().mint(&s.quay().robot_token_shape("acme+ci")),
+        nothing,
+    ),
+    situation(
+        "a wildcard in the federation",
+        "acme+other",
+        |s| mint(s, shape()),
+        |s| s.quay().bind("acme+other", &s.issuer().url(), "repo:acme/*", None),
+    ),
+    situation(
+        "issuer refuses connections, no proxy before Quay",
+        "acme+noport",
+        |s| mint(s, shape().issuer("https://localhost:9")),
+        |s| s.quay().set_reverse_proxy(false),
+    ),
+];
+
+fn shape() -> TokenShape {
+    TokenShape::default()
+}
+
+/// What is at fault in each situation, by the name of the point that the forecast has for it;
+/// nothing where Quay gives a token, or where no token can be presented.
+const AT_FAULT: &[(&str, &[&str])] = &[
+    (
+        "federation",
+        &[
+            "robot unknown",
+            "organization unknown",
+            "no federation",
+            "issuer not configured",
+            "issuer with a slash too many",
+            "another subject",
+            "another audience",
+            "robot disabled",
+            "slash in the federation alone",
+            "a wildcard in the federation",
+        ],
+    ),
+    ("issuer", &["no issuer", "http issuer", "Quay's own robot token"]),
+    ("subject", &["no subject"]),
+    ("end", &["expired", "expired a minute ago", "no exp"]),
+    ("issue-time", &["no iat", "iat ahead"]),
+    ("signature", &["bad signature"]),
+    ("key-name", &["no kid"]),
+    ("algorithm", &["HS256", "alg none", "RS512", "ES256"]),
+    (
+        "documents",
+        &[
+            "discovery names another issuer",
+            "discovery names another issuer, 3.17",
+            "discovery 404",
+            "discovery not JSON",
+            "keys 500",
+            "slash in discovery alone, 3.17",
+        ],
+    ),
+    ("key", &["kid not among the keys"]),
+    (
+        "reach",
+        &[
+            "issuer refuses connections",
+            "issuer refuses connections, no proxy before Quay",
+            "issuer not trusted by Quay",
+            "discovery slow",
+            "keys hang",
+        ],
+    ),
+    (
+        "exchange",
+        &[
+            "Quay is down behind its proxy",
+            "Quay does not listen",
+            "Quay 3.12",
+            "no Quay at all",
+            "too many requests",
+            "header too large",
+            "431",
+            "a refusal that nobody has seen yet",
+        ],
+    ),
+    ("length", &["token too long"]),
+    ("no token", &["opaque token", "encrypted token"]),
+];
+
+/// The recorded refusals of the exchange that the helper can meet, and in which situation; a `*`
+/// stands for any release.
+const RECORDED: &[(&str, &str)] = &[
+    ("fail_alg_none", "alg none"),
+    ("fail_bad_signature bad_sig", "bad signature"),
+    ("fail_cleared fail_no_federation no_fed", "no federation"),
+    ("fail_discovery_404 disc404", "discovery 404"),
+    ("fail_discovery_notjson", "discovery not JSON"),
+    ("fail_discovery_other_issuer", "discovery names another issuer"),
+    ("disc_other_issuer", "discovery names another issuer, 3.17"),
+    ("disc_issuer_slash_differs", "slash in discovery alone, 3.17"),
+    ("fail_es256 es256", "ES256"),
+    ("fail_expired expired", "expired a minute ago"),
+    ("fail_glob_subject", "a wildcard in the federation"),
+    ("fail_hs256", "HS256"),
+    ("fail_http_issuer http_issuer", "http issuer"),
+    ("fail_iat_future", "iat ahead"),
+    ("fail_idp_down", "issuer refuses connections"),
+    ("idp_down", "issuer refuses connections, no proxy before Quay"),
+    ("fail_idp_untrusted_tls", "issuer not trusted by Quay"),
+    ("fail_issuer_trailing_slash", "issuer with a slash too many"),
+    ("fail_jwks_500", "keys 500"),
+    ("fail_no_exp", "no exp"),
+    ("fail_no_iat no_iat", "no iat"),
+    ("fail_no_iss", "no issuer"),
+    ("fail_no_kid no_kid", "no kid"),
+    ("fail_no_sub", "no subject"),
+    ("fail_own_robot_jwt", "Quay's own robot token"),
+    ("fail_rs512 rs512", "RS512"),
+    ("fail_slashcfg_noslash_token", "slash in the federation alone"),
+    ("fail_slowdisc", "discovery slow"),
+    ("fail_slowjwks", "keys hang"),
+    ("fail_unknown_kid unknown_kid", "kid not among the keys"),
+    ("fail_unknown_org", "organization unknown"),
+    ("fail_unknown_robot unknown_robot", "robot unknown"),
+    ("fail_wrong_issuer wrong_iss", "issuer not configured"),
+    ("fail_wrong_subject wrong_sub", "another subject"),
+    ("aud_other", "another audience"),
+    ("size_5000 size_5500 size_6000 size_7000 size_9000 size_20000 size_40000", "token too long"),
+    ("state_robot_disabled", "robot disabled"),
+    ("v3.12", "Quay 3.12"),
+];
+
+/// The recorded refusals that the helper cannot meet, by what keeps it from that.
+const NEVER_MET: &[(&str, &str)] = &[
+    (
+        "the header is always there, Basic, and of a robot",
+        "fail_basic_empty fail_basic_nocolon fail_basic_notb64 fail_bearer fail_no_auth no_auth \
+         fail_non_robot_user fail_oauthtoken_user plain_user",
+    ),
+    (
+        "what is no JWT is not sent",
+        "fail_empty_password fail_garbage_jwt fail_opaque fail_static_robot_token \
+         fail_token_newline fail_token_space fail_two_segments opaque empty",
+    ),
+    (
+        "what is no robot's name is a mistake in the configuration",
+        "fail_non_ascii_robot fail_two_plus fail_upper_robot",
+    ),
+    ("the path is the exchange's", "trailing_slash_path exchange_redirect_target"),
+];
+
+fn replies() -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/quay/replies.json");
+    serde_json::from_slice(&fs::read(path).expect("recorded")).expect("JSON")
+}
+
+/// The home of a situation, its clients set up.
+fn set_up(home: &mut Home, host: &str) {
+    let folder = program().parent().expect("a folder").display().to_string();
+    home.set("PATH", format!("{folder}:/usr/bin:/bin"));
+    home.make_folder(".config/containers", 0o755);
+    let helpers = json!({"credHelpers": {host: "quayfed"}}).to_string();
+    home.write(".config/containers/auth.json", &helpers, 0o600);
+}
+
+fn ask(home: &Home, arguments: &[&str]) -> Ran {
+    let mut command = home.command(program());
+    command.args(arguments).stdin(Stdio::null());
+    let ran: Ran = command.output().expect("an end").into();
+    let text = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(!text.contains("eyJ") && !text.contains(SECRET), "a secret: {text}");
+    assert!(!text.contains("<html"), "a page: {text}");
+    ran
+}
+
+fn doctor(home: &Home, arguments: &[&str]) -> (Ran, Value) {
+    let ran = ask(home, &[&["doctor", "--json"], arguments].concat());
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    assert_eq!(report["version"], 1);
+    let would_pull = report["would_pull"].as_bool().expect("a word");
+    assert_eq!(ran.code, Some(i32::from(!would_pull)), "{ran:?}");
+    (ran, report)
+}
+
+fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let steps = report["steps"].as_array().expect("steps");
+    steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"))
+}
+
+#[test]
+fn no_forecast_is_wrong_and_what_is_unknown_is_unknown_for_a_reason() {
+    let mut whole: BTreeMap<String, usize> = BTreeMap::new();
+    let mut points: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reasons = BTreeSet::new();
+    let mut told = String::new();
+    for situation in SITUATIONS.iter().chain(MORE) {
+        let name = situation.name;
+        let sandbox = impatient();
+        let host = sandbox.quay().host();
+        let mut home = home_for(situation, &sandbox);
+        set_up(&mut home, &host);
+        let (_, report) = doctor(&home, &[]);
+        let answered = home.get(&host);
+        let at_fault = AT_FAULT.iter().find(|(_, names)| names.contains(&name));
+        let at_fault = at_fault.map(|(point, _)| *point);
+        assert_eq!(answered.code == Some(0), at_fault.is_none(), "{name}: {answered:?}");
+        assert_eq!(report["would_pull"], at_fault.is_none(), "{name}: {report:#}");
+        let forecast = &report["forecast"];
+        if at_fault == Some("no token") {
+            assert!(forecast.is_null() && step(&report, "token")["result"] == "failed");
+            continue;
+        }
+        let verdict = forecast["verdict"].as_str().expect("a verdict").to_owned();
+        for point in forecast["points"].as_array().expect("points") {
+            let (about, verdict) = (point["about"].as_str(), point["verdict"].as_str());
+            let (about, verdict) = (about.expect("a point"), verdict.expect("a verdict"));
+            match verdict {
+                "accept" => assert_ne!(Some(about), at_fault, "{name}: a wrong accept"),
+                // A key of another kind is as wrong as the algorithm that it is for.
+                "refuse" if (name, about) == ("ES256", "key") => {}
+                "refuse" => assert_eq!(Some(about), at_fault, "{name}: a wrong refuse"),
+                _ => {
+                    let reason = point["reason"].as_str().expect("a reason").to_owned();
+                    assert!(UNKNOWNS.iter().any(|(known, _)| *known == reason), "{reason}");
+                    reasons.insert(reason);
+                }
+            }
+            *points.entry(verdict.to_owned()).or_default() += 1;
+        }
+        if verdict == "refuse" {
+            let foretold =
+                without_times(step(&report, "forecast")["cause"].as_str().expect("a cause"));
+            let answered = without_times(answered.cause());
+            let shorter = foretold.len().min(answered.len());
+            assert!(
+                foretold == answered || name.ends_with("3.17") && foretold[..shorter] == answered,
+                "{name}: foretold {foretold:?}, answered {answered:?}"
+            );
+            assert_eq!(step(&report, "exchange")["result"], "skipped", "{name}");
+        }
+        writeln!(told, "{verdict:<7} {name}").expect("written");
+        *whole.entry(verdict).or_default() += 1;
+    }
+    let listed: BTreeSet<String> = UNKNOWNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(reasons, listed, "each is met");
+    let counts = format!("whole: {whole:?}\npoints: {points:?}\nreasons: {reasons:?}\n\n{told}");
+    insta::assert_snapshot!(counts);
+}
+
+#[test]
+fn every_recorded_refusal_of_the_exchange_is_met_or_cannot_be() {
+    let situations: Vec<&str> = SITUATIONS.iter().chain(MORE).map(|it| it.name).collect();
+    let has = |names: &str, case: &str| names.split_whitespace().any(|name| case == name);
+    for (_, situation) in RECORDED {
+        assert!(situations.contains(situation), "{situation}");
+    }
+    for case in replies() {
+        let path = case["path"].as_str().unwrap_or_default();
+        if case["method"] != "GET" || !path.contains("/oauth2/federation/") || case["status"] == 200
+        {
+            continue;
+        }
+        let name = case["case"].as_str().expect("a name");
+        let short = name.strip_prefix("exchange_").unwrap_or_else(|| {
+            let (release, rest) = name.split_once("_exchange").unwrap_or((name, ""));
+            if rest.len() < 2 { release } else { &rest[1..] }
+        });
+        let is_met = RECORDED.iter().any(|(names, _)| has(names, short));
+        let is_never_met = NEVER_MET
+            .iter()
+            .any(|(_, names)| has(names, short) || has(names, &format!("exchange_{short}")));
+        assert!(is_met != is_never_met, "{name} ({short}): {is_met} {is_never_met}");
+    }
+}
+
+type Change = fn(&Sandbox);
+
+/// What goes wrong at `/v2/auth` although the exchange went well.
+const AT_V2_AUTH: &[(&str, Change)] = &[
+    ("organization disabled", |s| s.quay().set_organization_enabled("acme", false)),
+    ("robots disallowed", |s| s.quay().set_robots_disallow(true)),
+    ("robot token expired", |s| give(s, |shape| shape.expired_for(600))),
+    ("robot token lives too long", |s| give(s, |shape| shape.life(4000))),
+    ("robot token of another Quay", |s| give(s, |shape| shape.audience("other.example.com"))),
+    ("robot token of a rotated key", |s| give(s, |it| it.kid(KeyId::Other("gone".to_owned())))),
+    ("robot token with a bad signature", |s| give(s, |it| it.signed_by(SignedBy::AnotherKey))),
+    ("robot token cut short", |s| {
+        let mut token = s.quay().mint(&s.quay().robot_token_shape("acme+ci"));
+        token.truncate(token.len() - 20);
+        s.quay().next_robot_token(token);
+    }),
+    ("robot disabled meanwhile", |s| replay(s, "state_robot_disabled_v2auth")),
+    ("robot deleted meanwhile", |s| replay(s, "revoke_v2auth_after_robot_deleted")),
+    ("organization deleted meanwhile", |s| replay(s, "v2auth_fail_unknown_org")),
+    ("token of another robot", |s| replay(s, "v2auth_fail_wrong_robot")),
+    ("taken for a password", |s| replay(s, "v2auth_fail_opaque")),
+    ("POST alone", |s| replay(s, "v2auth_post")),
+    ("nothing there", |s| fault(s, Fault::respond(404, "text/html", "<html>nginx"))),
+    ("too many requests", |s| fault(s, Fault::respond(429, "text/html", ""))),
+    ("Quay is down behind its proxy", |s| fault(s, Fault::quay_loading())),
+    ("closed connection", |s| fault(s, Fault::Close)),
+    ("no token in the reply", |s| fault(s, Fault::respond(200, "application/json", "{}"))),
+    ("a realm with http", |s| s.quay().set_url_scheme("http")),
+    ("no permission", |s| s.quay().permit("acme+ci", "acme/app", &[])),
+    ("push alone", |s| s.quay().permit("acme+ci", "acme/app", &["push"])),
+];
+
+const V2_AUTH: &str = "/v2/auth";
+
+fn fault(sandbox: &Sandbox, fault: Fault) {
+    sandbox.quay().fault(V2_AUTH, fault, Times::Always);
+}
+
+/// Answers as a real Quay was recorded to.
+fn replay(sandbox: &Sandbox, name: &str) {
+    let replies = replies();
+    let case = replies.iter().find(|case| case["case"] == name).expect("recorded");
+    let status = u16::try_from(case["status"].as_u64().expect("a status")).expect("a status");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let kind = text(&case["headers"]["content-type"]);
+    fault(sandbox, Fault::respond(status, &kind, text(&case["body"])));
+}
+
+fn give(sandbox: &Sandbox, change: impl FnOnce(TokenShape) -> TokenShape) {
+    let quay = sandbox.quay();
+    quay.next_robot_token(quay.mint(&change(quay.robot_token_shape("acme+ci"))));
+}
+
+#[test]
+fn every_way_to_fail_at_v2_auth_is_explained() {
+    let mut told = String::new();
+    for (name, before) in AT_V2_AUTH {
+        let sandbox = Sandbox::start();
+        let host = sandbox.quay().host();
+        let mut home = at_sandbox(&sandbox);
+        set_up(&mut home, &host);
+        before(&sandbox);
+        let (ran, report) = doctor(&home, &[&host, "--repository", "acme/app"]);
+        assert_eq!(ran.code, Some(1), "{name}: {ran:?}");
+        assert_eq!(step(&report, "exchange")["result"], "passed", "{name}: {report:#}");
+        assert_ne!(report["forecast"]["verdict"], "refuse", "{name}");
+        let is_failed = |name: &&str| step(&report, name)["result"] == "failed";
+        let at = ["registry", "login", "repository"].into_iter().find(is_failed);
+        let at = at.unwrap_or_else(|| panic!("{name}: {report:#}"));
+        let text = |key: &str| {
+            step(&report, at)[key].as_str().unwrap_or_else(|| panic!("{report:#}")).to_owned()
+        };
+        let text = format!("== {name} ({at})\n{}\nhint: {}\n", text("cause"), text("hint"));
+        let home = home.path("").display().to_string();
+        writeln!(told, "{}", text.replace(&host, "QUAY").replace(&home, "~/")).expect("written");
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn actions_are_told_and_a_cached_token_is_neither_used_nor_changed() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    set_up(&mut home, &host);
+    home.get(&host).token();
+    let content = || {
+        let entries = fs::read_dir(home.cache()).expect("a cache");
+        let files = entries.map(|entry| entry.expect("an entry").path());
+        files.map(|file| (fs::read(&file).expect("read"), file)).collect::<BTreeSet<_>>()
+    };
+    let before = content();
+    let (_, report) = doctor(&home, &["--repository", "acme/app"]);
+    assert_eq!(report["would_pull"], true, "{report:#}");
+    let title = step(&report, "repository")["title"].as_str().expect("a title");
+    assert_eq!(title, "Repository `acme/app`: push, pull");
+    assert_eq!(content(), before);
+    assert_eq!(sandbox.quay().count(quayfed_sandbox::EXCHANGE_PATH), 3, "get, forecast, exchange");
+}
+
+#[test]
+fn a_misuse_is_told_as_one() {
+    let home = Home::new();
+    for arguments in
+        [&["doctor", "--repository", "app"][..], &["doctor", "a", "b"], &["identity", "--nonsense"]]
+    {
+        assert_eq!(ask(&home, arguments).code, Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn identity_gives_what_quays_api_takes() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let ran = ask(&home, &["identity", "--json"]);
+    let entries: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(entries, json!([{"issuer": sandbox.issuer().url(), "subject": SUBJECT}]));
+    assert_eq!((ran.code, sandbox.quay().requests().len()), (Some(0), 0));
+    let unknown = ask(&home, &["identity", "other"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("`other` is the name of no identity"), "{unknown:?}");
+}
+
+#[test]
+fn an_identity_without_a_rule_can_be_asked_for() {
+    let sandbox = Sandbox::start();
+    let mut home = Home::new();
+    home.configure("[identity.job]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\n");
+    home.set("JOB_TOKEN", sandbox.issuer().mint(&shape()));
+    assert_eq!(ask(&home, &["identity"]).code, Some(0));
+    home.set("JOB_TOKEN", sandbox.issuer().mint(&shape().without("sub")));
+    let ran = ask(&home, &["identity", "job", "--json"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("(`sub`)"), "{ran:?}");
+}
+
+/// Wall time as it is, and a boot clock that ticks whenever somebody looks: so that the time of
+/// each step is the same in every run.
+struct TickingClock(Cell<u64>);
+
+impl Clock for TickingClock {
+    fn wall(&self) -> Duration {
+        SystemClock.wall()
+    }
+
+    fn boot(&self) -> Duration {
+        self.0.set(self.0.get() + 7);
+        Duration::from_millis(1_000_000 + self.0.get())
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.0.set(self.0.get() + u64::try_from(duration.as_millis()).expect("a short time"));
+    }
+}
+
+/// A folder with everything that a walk looks at.
+struct Desk {
+    sandbox: Sandbox,
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let sandbox = Sandbox::start();
+        let folder = tempfile::Builder::new()
+            .prefix("q")
+            .rand_bytes(6)
+            .tempdir_in("/tmp")
+            .expect("a folder");
+        let desk = Self { sandbox, folder, variables: Vec::new() };
+        for name in ["cache", "bin"] {
+            fs::create_dir(desk.path(name)).expect("a folder");
+            let mode = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(desk.path(name), mode).expect("mode set");
+        }
+        desk.write("bin/docker-credential-quayfed", "", 0o755);
+        desk.write("ca.pem", &fs::read_to_string(desk.sandbox.ca_file()).expect("a CA"), 0o644);
+        let host = desk.sandbox.quay().host();
+        let helpers = json!({"credHelpers": {host: "quayfed"}}).to_string();
+        desk.write(".config/containers/auth.json", &helpers, 0o600);
+        desk.configure("acme+ci");
+        desk.with("JOB_TOKEN", &desk_token(&shape()))
+    }
+
+    fn configure(&self, robot: &str) {
+        let (host, ca) = (self.sandbox.quay().host(), self.path("ca.pem"));
+        let ca = ca.display();
+        let text = format!(
+            "[registry.\"{host}\"]\nrobot = \"{robot}\"\nidentity = \"job\"\nca_file = \"{ca}\"\n\n\
+             [identity.job]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\nca_file = \"{ca}\"\n",
+        );
+        self.write(".config/quayfed/config.toml", &text, 0o600);
+    }
+
+    fn with(mut self, name: &str, value: &dyn Fn(&Sandbox) -> String) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        let value = value(&self.sandbox);
+        self.variables.push((name.to_owned(), value));
+        self
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode set");
+    }
+
+    fn world(&self) -> World {
+        let uid = rustix::process::geteuid().as_raw();
+        let namespace = UserNamespace { is_initial: true, uid_in_parent: uid, overflow_uid: 65534 };
+        let own = [
+            ("PATH".to_owned(), self.path("bin").display().to_string()),
+            ("QUAYFED_CACHE_DIR".to_owned(), self.path("cache").display().to_string()),
+        ];
+        World {
+            environment: Environment::of(self.variables.iter().cloned().chain(own)),
+            clock: Box::new(TickingClock(Cell::new(0))),
+            random: Box::new(|bytes| bytes.fill(0x80)),
+            caller: Caller::of(uid, namespace),
+            places: Places {
+                system_configuration: self.path("etc/quayfed"),
+                user_configuration: Some(self.path(".config")),
+                run: self.path("run"),
+                shared_memory: self.path("shm"),
+                boot_id: self.path("boot_id"),
+                home: Some(self.folder.path().to_owned()),
+                containers_configuration: self.path("etc/containers"),
+                programs_of_services: Vec::new(),
+            },
+            log: Log::silent(),
+            redactor: Redactor::default(),
+        }
+    }
+
+    /// The screen of a command, with its exit code; what differs from run to run is replaced by
+    /// something of the same length.
+    fn screen(&self, looks: Looks, arguments: &[&str]) -> (u8, String) {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let cli::Command::ForPeople(command) = cli::parse(&arguments) else {
+            panic!("no command: {arguments:?}")
+        };
+        let world = self.world();
+        let (ran, screen) = screens::drawn(looks, |terminal| {
+            command::run(&world, terminal, &command, cli::parser())
+        });
+        let (code, screen) = match ran {
+            Ok(code) => (code, screen),
+            Err(failure) => {
+                let told = format!("{screen}{}\nhint: {}\n", failure.cause(), failure.hint());
+                (command::FAILED, told)
+            }
+        };
+        let (issuer, quay) = (self.sandbox.issuer().url(), self.sandbox.quay().host());
+        let folder = self.folder.path().display().to_string();
+        // The certificate was made a moment ago: thirty days, or a second less.
+        let replaced = without_progress(&screen)
+            .replace("ends in 29 days", "ends in 30 days")
+            .replace(&issuer.replace("https://", ""), "sso.example.com")
+            .replace(&quay, "quay.acme.cloud")
+            .replace(&folder, "/home/devops");
+        (code, with_one_time(&replaced))
+    }
+}
+
+/// What stays on the screen: not what the next line replaced.
+fn without_progress(screen: &str) -> String {
+    screen.split("\r\u{1b}[K").step_by(2).collect()
+}
+
+fn desk_token(shape: &TokenShape) -> impl Fn(&Sandbox) -> String + use<> {
+    let shape = shape.clone();
+    move |sandbox| sandbox.issuer().mint(&shape)
+}
+
+/// Every RFC 3339 time replaced by one and the same.
+fn with_one_time(text: &str) -> String {
+    const TIME: &str = "2026-11-24T06:00:00Z";
+    let is_time = |piece: &[u8]| {
+        piece.iter().zip(TIME.bytes()).all(|(byte, model)| {
+            if model.is_ascii_digit() { byte.is_ascii_digit() } else { *byte == model }
+        })
+    };
+    let mut bytes = text.as_bytes().to_vec();
+    for at in 0..bytes.len().saturating_sub(TIME.len() - 1) {
+        if is_time(&bytes[at..at + TIME.len()]) {
+            bytes[at..at + TIME.len()].copy_from_slice(TIME.as_bytes());
+        }
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn the_screens_of_a_pull_that_works() {
+    let desk = Desk::new();
+    let arguments = &["doctor", "--repository", "acme/app"];
+    for (name, looks) in [("pass", COLOURED), ("pass_narrow", NARROW), ("pass_piped", PIPED)] {
+        let (code, screen) = desk.screen(looks, arguments);
+        check(&format!("doctor_{name}"), &screen);
+        assert_eq!(code, command::WELL, "{screen}");
+    }
+}
+
+#[test]
+fn the_screens_of_pulls_that_would_fail() {
+    let desk = Desk::new();
+    desk.configure("acme+nofed");
+    let mut screens = Vec::new();
+    for (name, looks) in [("no_federation", COLOURED), ("no_federation_piped", PIPED)] {
+        screens.push((name, desk.screen(looks, &["doctor"])));
+    }
+    let desk = Desk::new().with("JOB_TOKEN", &desk_token(&shape().algorithm(Algorithm::Rs512)));
+    for (name, looks) in [("refusal", COLOURED), ("refusal_narrow", NARROW)] {
+        screens.push((name, desk.screen(looks, &["doctor"])));
+    }
+    let desk = Desk::new().with("JOB_TOKEN", &desk_token(&shape().expired_for(600)));
+    screens.push(("expired", desk.screen(COLOURED, &["doctor"])));
+    let desk = Desk::new();
+    desk.write(".config/containers/auth.json", "{}", 0o600);
+    screens.push(("not_set_up", desk.screen(COLOURED, &["doctor"])));
+    desk.write(".config/quayfed/config.toml", "[registry]\n", 0o600);
+    screens.push(("not_configured", desk.screen(COLOURED, &["doctor"])));
+    for (name, (code, screen)) in screens {
+        check(&format!("doctor_{name}"), &screen);
+        assert_eq!(code, command::FAILED, "{screen}");
+    }
+}
+
+#[test]
+fn the_screens_of_identity() {
+    let desk = Desk::new();
+    for (name, looks) in [("", COLOURED), ("_narrow", NARROW), ("_piped", PIPED)] {
+        let (code, screen) = desk.screen(looks, &["identity"]);
+        check(&format!("identity{name}"), &screen);
+        assert_eq!(code, command::WELL, "{screen}");
+    }
+    check("identity_json", &desk.screen(PIPED, &["identity", "--json"]).1);
+    let two = "[identity.a]\nsource = \"env\"\nvariable = \"A\"\n\
+               [identity.b]\nsource = \"env\"\nvariable = \"B\"\n";
+    desk.write(".config/quayfed/config.toml", two, 0o600);
+    let (code, screen) = desk.screen(COLOURED, &["identity"]);
+    check("identity_which", &screen);
+    assert_eq!(code, command::MISUSED, "{screen}");
+}
+
+#[test]
+fn it_has_to_be_said_which_of_several_registries_is_meant_and_what_is_replaced_is_told() {
+    let desk = Desk::new();
+    let other = "[registry.\"other.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"job\"\n";
+    desk.write("etc/quayfed/config.toml", other, 0o644);
+    let host = desk.sandbox.quay().host();
+    let replaced = format!("[registry.\"{host}\"]\nrobot = \"acme+old\"\nidentity = \"job\"\n");
+    desk.write("etc/quayfed/config.d/10-old.toml", &replaced, 0o644);
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::FAILED);
+    assert!(
+        screen
+            .contains("several registries are configured: `quay.acme.cloud`, `other.example.com`")
+            || screen.contains(
+                "several registries are configured: `other.example.com`, `quay.acme.cloud`"
+            ),
+        "{screen}"
+    );
+    let (code, screen) = desk.screen(PIPED, &["doctor", &host]);
+    assert_eq!(code, command::WELL, "{screen}");
+    assert!(
+        screen.contains(
+            "replaced by it: the rule in\n    /home/devops/etc/quayfed/config.d/10-old.toml"
+        ) || screen
+            .contains("replaced by it: the rule in /home/devops/etc/quayfed/config.d/10-old"),
+        "{screen}"
+    );
+    let (code, screen) = desk.screen(PIPED, &["doctor", "quay.example.com"]);
+    assert_eq!(code, command::FAILED);
+    assert!(screen.contains("`quay.example.com` is under no rule"), "{screen}");
+}
+
+#[test]
+fn what_one_client_lacks_is_shown_and_does_not_fail_the_pull_of_the_other() {
+    let desk = Desk::new();
+    desk.write(".docker/config.json", r#"{"credsStore": "desktop"}"#, 0o600);
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::WELL, "{screen}");
+    assert!(
+        screen.contains("? docker\n    for `quay.acme.cloud` the helper `desktop` is"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
+    let desk = Desk::new();
+    fs::set_permissions(desk.path("cache"), fs::Permissions::from_mode(0o755)).expect("mode set");
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::WELL, "{screen}");
+    assert!(screen.contains("? Cache directory: none serves"), "{screen}");
+    assert!(screen.contains("passed over: /home/devops/cache "), "{screen}");
+}
+
+#[test]
+fn the_help_of_both() {
+    for name in ["doctor", "identity"] {
+        let arguments: Vec<OsString> = [name, "--help"].map(OsString::from).into();
+        let cli::Command::Parsed(help) = cli::parse(&arguments) else { panic!("no help: {name}") };
+        check(&format!("{name}-help"), &help.render().to_string());
+    }
+}

@@ -1,0 +1,114 @@
+//! Help, completions and manual page: made from the definitions that the command line is read by.
+
+use std::process::Command;
+
+use quayfed::cli;
+
+use crate::screens::{PIPED, check, ran};
+use crate::simulation::Host;
+
+fn commands() -> Vec<clap::Command> {
+    let mut parser = cli::parser();
+    parser.build();
+    parser.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+}
+
+/// The long options that are not hidden.
+fn options(command: &clap::Command) -> Vec<&str> {
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    shown.filter_map(clap::Arg::get_long).collect()
+}
+
+#[test]
+fn every_options_help_says_its_default() {
+    let mut silent = Vec::new();
+    for command in commands() {
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            if argument.get_id() == "help" {
+                continue;
+            }
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            // clap itself adds the default of one that takes a value and has a default.
+            let has_value = argument.get_action().takes_values();
+            let says_it = help.contains("[default: ")
+                || help.contains("[required")
+                || (has_value && !argument.get_default_values().is_empty())
+                || argument.is_required_set();
+            if !says_it {
+                silent.push(format!("{} {}", command.get_name(), argument.get_id()));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "without `[default: …]` in the help: {silent:?}");
+}
+
+#[test]
+fn completions_know_every_command_and_option() {
+    for (shell, options_as) in [("bash", "--"), ("zsh", "--"), ("fish", "-l ")] {
+        let script = text(&["completions", shell]);
+        for command in commands() {
+            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+            for option in options(&command) {
+                assert!(script.contains(&format!("{options_as}{option}")), "{shell}: {option}");
+            }
+        }
+    }
+    if let Ok(checked) =
+        Command::new("bash").args(["-n", "-c", &text(&["completions", "bash"])]).status()
+    {
+        assert!(checked.success(), "bash refuses the script");
+    }
+}
+
+#[test]
+fn the_manual_page_has_every_command_and_option() {
+    let page = text(&["man"]);
+    assert!(page.starts_with(".ie \\n(.g") && page.contains("\n.TH docker-credential-quayfed 1 "));
+    for command in commands() {
+        assert!(
+            page.contains(&format!("\n.SS {}\n", command.get_name())),
+            "{}",
+            command.get_name()
+        );
+        for option in options(&command) {
+            let option = option.replace('-', "\\-");
+            assert!(page.contains(&format!("\\-\\-{option}")), "{option}");
+        }
+    }
+    for name in quayfed::config::variable_names() {
+        assert!(page.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_manual_page_reads_well() {
+    // Where there is no groff, as in a container without manual pages, it cannot be looked at.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text(&["man"])).expect("written");
+    let Ok(output) = Command::new("groff")
+        .args(["-man", "-Tascii", "-P-cbou", "-ww", "-rLL=80n"])
+        .arg(file.path())
+        .output()
+    else {
+        return;
+    };
+    if output.status.success() {
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[test]
+fn the_help_of_each_command_is_a_screen() {
+    for name in ["status", "refresh", "purge", "completions", "man"] {
+        let cli::Command::Parsed(help) = cli::parse(&[name.into(), "--help".into()]) else {
+            panic!("no help of {name}")
+        };
+        check(&format!("{name}-help"), &help.render().to_string());
+    }
+}
+
+fn text(arguments: &[&str]) -> String {
+    let (code, text) = ran(&Host::new().world(), PIPED, arguments);
+    assert_eq!(code, Ok(0));
+    text
+}

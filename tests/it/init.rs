@@ -1,0 +1,249 @@
+//! `init`: a configuration from options, the mistakes in those, and its screens.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+
+use quayfed::cli;
+use quayfed::config;
+use quayfed::config::settings::SourceSpec;
+use quayfed::server::Server;
+
+use crate::binary::{Home, Ran};
+use crate::configure::failure;
+use crate::screens::{self, COLOURED, NARROW, PIPED};
+use crate::simulation::Host;
+
+const REGISTRY: [&str; 4] = ["--registry", "quay.example.com", "--robot", "acme+ci"];
+const CLIENT: [&str; 6] = [
+    "--issuer",
+    "https://sso.example.com/realms/ci",
+    "--client-id",
+    "build-host",
+    "--client-secret-file",
+    "/nowhere/client-secret",
+];
+
+fn init(home: &Home, arguments: &[&str]) -> Ran {
+    let mut command = home.helper("init");
+    command.args(arguments).stdin(Stdio::null());
+    command.output().expect("run").into()
+}
+
+/// The configuration that is written to standard output, and its one rule.
+fn drafted(arguments: &[&str]) -> (String, config::settings::Rule) {
+    let home = Home::new();
+    let ran = init(&home, &[&REGISTRY, arguments, &["--output", "-"]].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let host = Host::new();
+    host.configure(&ran.stdout);
+    let configuration = config::load(&host.world()).expect("a configuration");
+    assert_eq!(configuration.notices, Vec::<String>::new());
+    let server = Server::parse("quay.example.com").expect("a server");
+    let rule = configuration.settings.rules.get(&server).expect("a rule");
+    (ran.stdout, rule.clone().expect("sound"))
+}
+
+#[test]
+fn every_source_is_written_as_it_is_read() {
+    let all = [
+        &CLIENT[..],
+        &["--audience", "quay", "--scopes", "openid,quay", "--ca-file", "/ca.pem"],
+        &["--api-url", "https://api.example.com", "--identity", "sso \"1\""],
+        &["--token-endpoint", "https://sso.example.com/token"],
+    ]
+    .concat();
+    let (text, rule) = drafted(&all);
+    let SourceSpec::ClientCredentials(settings) = &rule.identity.source else { panic!("{text}") };
+    assert_eq!(settings.client_id, "build-host");
+    assert_eq!(settings.audience.as_deref(), Some("quay"));
+    assert_eq!(settings.scopes, ["openid", "quay"]);
+    assert_eq!(rule.api_url.as_str(), "https://api.example.com/");
+    assert_eq!(rule.connection.ca_file, rule.identity.connection.ca_file);
+    assert_eq!(rule.identity.name, "sso \"1\"");
+    let (_, rule) = drafted(&["--path", "/var/run/secrets/tokens/quay"]);
+    assert!(matches!(rule.identity.source, SourceSpec::File(_)), "{rule:?}");
+    assert_eq!(rule.identity.name, "file");
+    let (_, rule) = drafted(&["--variable", "QUAY_TOKEN", "--json-field", "a.0"]);
+    let SourceSpec::Env(variable) = &rule.identity.source else { panic!("{rule:?}") };
+    assert_eq!(variable.json_field.as_ref().map(|field| field.0.as_str()), Some("a.0"));
+}
+
+#[test]
+fn each_setting_that_is_shown_as_a_comment_is_sound() {
+    for source in [&CLIENT[..], &["--path", "/token"], &["--variable", "T"]] {
+        let (text, _) = drafted(source);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut count = 0;
+        for (number, line) in lines.iter().enumerate() {
+            let Some(setting) = line.strip_prefix("# ").filter(|line| line.contains(" = ")) else {
+                continue;
+            };
+            if setting.contains('`') {
+                continue;
+            }
+            let mut changed = lines.clone();
+            changed[number] = setting;
+            let host = Host::new();
+            host.configure(&changed.join("\n"));
+            let loaded = config::load(&host.world()).expect("a configuration").settings;
+            assert!(loaded.rules.values().all(Result::is_ok), "{setting}: {loaded:?}");
+            count += 1;
+        }
+        assert!(count >= 5, "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_is_told_by_its_option() {
+    let good = [&REGISTRY[..], &CLIENT].concat();
+    let home = Home::new();
+    for (arguments, cause, hint) in [
+        (vec![], "`--registry` is not given", "add it, such as --registry quay.example.com"),
+        (
+            vec!["--registry", "quay.example.com", "--variable", "T"],
+            "`--robot` is not given",
+            "add it, such as --robot acme+ci",
+        ),
+        (
+            REGISTRY.to_vec(),
+            "`--issuer` or `--token-endpoint` is not given",
+            "add it, such as --issuer https://sso.example.com/realms/quay (2 more mistakes)",
+        ),
+        (
+            [&REGISTRY[..], &CLIENT[..4]].concat(),
+            "`--client-secret-file` or `--client-secret-env` or `--client-secret-credential` is \
+             not given",
+            "add it, such as --client-secret-file /etc/quayfed/client-secret",
+        ),
+        (
+            vec!["--registry", "quay.example.com", "--robot", "Acme+ci", "--variable", "T"],
+            "`--robot`: `Acme+ci` is no robot name: it has a character other than a-z, 0-9, `.`, \
+             `_` and `-`",
+            "did you mean `acme+ci`? Quay's robot names are NAMESPACE+NAME in lower case",
+        ),
+        (
+            vec!["--registry", "ftp://h", "--robot", "acme+ci", "--variable", "T"],
+            "`ftp://h` is no name of a registry: it has a scheme other than `https` and `http`",
+            "write HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com",
+        ),
+        (
+            [&good[..], &["--api-url", "quay.example.com"]].concat(),
+            "`--api-url`: `quay.example.com` is no https URL",
+            "did you mean `https://quay.example.com`?",
+        ),
+        (
+            [&REGISTRY[..], &["--path", "token"]].concat(),
+            "`--path`: `token` is no absolute path",
+            "begin it with `/`: the program may be called in any folder",
+        ),
+        (
+            [&REGISTRY[..], &["--path", "/token", "--variable", "T"]].concat(),
+            "`--variable`: this belongs to the source `env`, not to `file`",
+            "remove it, or choose that source",
+        ),
+        (
+            [&REGISTRY[..], &["--variable", "$hunter2"]].concat(),
+            "`--variable`: `$hunter2` is no name of a variable",
+            "write the name alone, such as `QUAY_TOKEN`: letters, digits and `_`, without `$`",
+        ),
+        (
+            [&REGISTRY[..], &["--source", "vault"]].concat(),
+            "`--source`: `vault` is not supported by this version",
+            "it supports `client-credentials`, `file`, `env`",
+        ),
+        (
+            [&good[..], &["--client-secret-env", "SECRET"]].concat(),
+            "`--client-secret-env`: there is `client_secret_file` as well",
+            "keep the one that says where the secret is",
+        ),
+    ] {
+        let ran = init(&home, &arguments);
+        assert_eq!(failure(&ran), (cause, hint), "{arguments:?}");
+    }
+    assert!(!home.path(".config/quayfed/config.toml").exists(), "nothing was written");
+}
+
+#[test]
+fn r7_no_secret_is_taken_from_the_command_line() {
+    let home = Home::new();
+    for option in ["--client-secret", "--secret", "--password", "--token"] {
+        for arguments in [vec![option, "hunter2"], vec![option]] {
+            let ran = init(&home, &arguments);
+            assert_eq!(
+                failure(&ran).0,
+                format!("there is no `{option}`: everybody on this host can see the command lines")
+            );
+            assert!(!format!("{ran:?}").contains("hunter2"));
+        }
+    }
+    let help = init(&home, &["--help"]).stdout;
+    assert!(help.contains("No option takes a secret") && !help.contains("--password"), "{help}");
+}
+
+#[test]
+fn a_file_is_written_once_and_replaced_by_force_alone() {
+    let home = Home::new();
+    fs::remove_dir(home.path(".config/quayfed")).expect("removed");
+    let arguments = [&REGISTRY[..], &["--variable", "T"]].concat();
+    let ran = init(&home, &arguments);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let path = home.path(".config/quayfed/config.toml");
+    let written = fs::read_to_string(&path).expect("text");
+    let mode = |path| fs::metadata(path).expect("a file").mode() & 0o7777;
+    assert_eq!((mode(path.clone()), mode(home.path(".config/quayfed"))), (0o600, 0o700));
+    assert_eq!(home.run("list", "").stdout, "{\"quay.example.com\":\"acme+ci\"}\n");
+    let other = [&REGISTRY[..], &["--variable", "OTHER"]].concat();
+    let ran = init(&home, &other);
+    assert!(failure(&ran).0.ends_with("config.toml is there already"), "{ran:?}");
+    assert_eq!(fs::read_to_string(&path).expect("text"), written);
+    let ran = init(&home, &[&other[..], &["--force"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(fs::read_to_string(&path).expect("text").contains("\"OTHER\""));
+}
+
+#[test]
+fn a_file_elsewhere_is_told_to_be_read_by_nobody() {
+    let mut home = Home::new();
+    let output = home.path("other.toml");
+    let output = output.to_str().expect("text");
+    let arguments = [&REGISTRY[..], &["--variable", "T", "--output", output]].concat();
+    let ran = init(&home, &arguments);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("is none of the files that are read"), "{ran:?}");
+    home.set("QUAYFED_CONFIG", home.path("chosen.toml").to_str().expect("text"));
+    let ran = init(&home, &[&REGISTRY[..], &["--variable", "T"]].concat());
+    assert!(home.path("chosen.toml").exists() && !ran.stdout.contains("Worth knowing"), "{ran:?}");
+}
+
+#[test]
+fn the_screens() {
+    let help = init(&Home::new(), &["--help"]).stdout;
+    screens::check("init-help", &help);
+    for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
+        let folder =
+            tempfile::Builder::new().prefix("qf-").tempdir_in("/dev/shm").expect("a folder");
+        let host = Host::new();
+        let mut world = host.world();
+        world.environment = quayfed::world::Environment::default();
+        world.places.user_configuration = Some(folder.path().join(".config"));
+        world.places.system_configuration = folder.path().join("etc/quayfed");
+        let output = folder.path().join(".config/quayfed/config.toml");
+        let output = output.to_str().expect("text");
+        let line: Vec<_> = [&["init"], &REGISTRY[..], &CLIENT, &["--output", output]]
+            .concat()
+            .into_iter()
+            .map(std::ffi::OsString::from)
+            .collect();
+        let cli::Command::ForPeople(command) = cli::parse(&line) else { panic!("{line:?}") };
+        let (result, screen) = screens::drawn(looks, |terminal| {
+            quayfed::command::run(&world, terminal, &command, cli::parser())
+        });
+        assert_eq!(result, Ok(quayfed::command::WELL), "{screen}");
+        let shown = folder.path().to_str().expect("text");
+        screens::check(&format!("init-{name}"), &screen.replace(shown, "/home/ci-runner-01"));
+        if name == "piped" {
+            screens::check("init-written", &fs::read_to_string(output).expect("text"));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `purge`: it shows, asks, and removes what is ours.
+
+use std::fs;
+
+use quayfed::cache::Cache;
+use quayfed::cache::attempt::Taken;
+use quayfed::cache::entry::EntryKey;
+use quayfed::deadline::Deadline;
+use quayfed::server::Server;
+use quayfed::terminal::Looks;
+use quayfed::world::Clock as _;
+
+use crate::screens::{COLOURED, PIPED, check, ran};
+use crate::simulation::{HOST, Host, files_ending, seconds, write_private};
+
+fn drawn(host: &Host, looks: Looks, arguments: &[&str]) -> (Result<u8, String>, String) {
+    let (code, screen) = ran(&host.world(), looks, &[&["purge"], arguments].concat());
+    let screen = screen.replace(&host.cache.display().to_string(), "/run/user/1000/quayfed");
+    (code.map_err(|failure| failure.cause().to_owned()), screen)
+}
+
+fn names(host: &Host) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(&host.cache)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
+    let host = Host::new();
+    host.token();
+    host.clock.pass(seconds(120));
+    let before = names(&host);
+    let (ended, screen) = drawn(&host, PIPED, &[]);
+    assert_eq!(ended, Err("nothing is removed: nobody is there to agree to it".to_owned()));
+    assert_eq!(names(&host), before);
+    check("purge-piped", &screen);
+    let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
+    assert_eq!(ended, Ok(0));
+    check("purge", &screen);
+    assert!(names(&host).is_empty());
+    let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
+    assert_eq!((ended, screen.as_str()), (Ok(0), "Nothing is cached.\n"));
+    host.token();
+}
+
+#[test]
+fn files_of_others_stay() {
+    let host = Host::new();
+    host.token();
+    let others = ["poetry.lock", "api.token", "floor.plan", ".tmp-notes", "README"];
+    for name in others {
+        write_private(&host.cache.join(name), "");
+    }
+    fs::create_dir(host.cache.join("h.0123456789abcdef0123456789abcdef.token")).expect("a folder");
+    write_private(&host.cache.join(".tmp-0123456789abcdef"), "");
+    let (ended, screen) = drawn(&host, PIPED, &["--yes"]);
+    assert_eq!(ended, Ok(0), "{screen}");
+    let mut wanted: Vec<_> = others.map(str::to_owned).to_vec();
+    wanted.push("h.0123456789abcdef0123456789abcdef.token".to_owned());
+    wanted.sort();
+    assert_eq!(names(&host), wanted);
+}
+
+#[test]
+fn r16_what_somebody_is_renewing_stays() {
+    let host = Host::new();
+    host.token();
+    let world = host.world();
+    let cache = Cache::open(&world).expect("a cache");
+    let settings = quayfed::config::load(&world).expect("a configuration").settings;
+    let server = Server::parse(HOST).expect("a server");
+    let rule = settings.rule_for(&server).expect("a rule").as_ref().expect("a sound one");
+    let deadline = Deadline::after(host.clock.boot(), seconds(25));
+    let Taken::Ours(turn) = cache.take_turn(&EntryKey::of(rule, None), deadline) else {
+        panic!("the lock is free")
+    };
+    let room = cache.reserve_entry().expect("room");
+    let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
+    assert_eq!(ended, Ok(1));
+    check("purge-in-use", &screen);
+    assert_eq!(host.entries().len(), 1);
+    assert_eq!(names(&host).iter().filter(|name| name.starts_with(".tmp-")).count(), 1);
+    drop(room);
+    turn.succeeded();
+    assert_eq!(drawn(&host, PIPED, &["--yes"]).0, Ok(0));
+    assert!(names(&host).is_empty());
+}
+
+#[test]
+fn every_place_that_may_have_served_is_emptied_unless_one_is_chosen() {
+    let host = Host::new();
+    let runtime = host.folder.path().join("runtime");
+    let shared = host.folder.path().join("shm");
+    for folder in [&runtime, &shared] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    let world_with = |variable: Option<&str>| {
+        let mut world = host.world();
+        let configuration = host.configuration.display().to_string();
+        let mut variables = vec![("QUAYFED_CONFIG", configuration)];
+        variables.extend(variable.map(|name| (name, runtime.display().to_string())));
+        world.environment = quayfed::world::Environment::of(variables);
+        world
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let (one, other) = (runtime.join("quayfed"), shared.join(format!("quayfed-{uid}")));
+    for variable in [Some("XDG_RUNTIME_DIR"), None] {
+        host.get_in(&world_with(variable), HOST);
+    }
+    assert_eq!(files_ending(&one, ".token").len(), 1);
+    assert_eq!(files_ending(&other, ".token").len(), 1);
+    let (ended, _) = ran(&world_with(Some("XDG_RUNTIME_DIR")), PIPED, &["purge", "--yes"]);
+    assert_eq!(ended, Ok(0));
+    assert!(files_ending(&one, ".token").is_empty() && files_ending(&other, ".token").is_empty());
+}

@@ -1,0 +1,319 @@
+//! `status`: its screens, its JSON, its metrics; it only reads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use quayfed::cache::Cache;
+use quayfed::cache::attempt::Taken;
+use quayfed::deadline::Deadline;
+use quayfed::protocol::Answer;
+use quayfed::terminal::Looks;
+use quayfed::world::{Clock as _, World};
+use serde_json::Value;
+
+use crate::screens::{COLOURED, NARROW, PIPED, check, ran, without_colours};
+use crate::simulation::{Does, Host, seconds};
+
+/// Rules of one identity, then it.
+fn configuration(registries: &[&str], more: &str) -> String {
+    let mut rules = String::new();
+    for registry in registries {
+        rules.push_str("[registry.\"");
+        rules.push_str(registry);
+        rules.push_str("\"]\nrobot = \"acme+ci\"\nidentity = \"keycloak\"\n\n");
+    }
+    rules
+        + more
+        + "[identity.keycloak]\nsource = \"client-credentials\"\n\
+           issuer = \"https://sso.example.com/realms/ci\"\nclient_id = \"build-host\"\n\
+           client_secret_file = \"SECRET_FILE\"\n"
+}
+
+fn configure(host: &Host, text: &str) {
+    host.configure(&text.replace("SECRET_FILE", &host.secret_file().display().to_string()));
+}
+
+/// A world without chance: what is drawn is always the same.
+fn world(host: &Host) -> World {
+    World { random: Box::new(|bytes| bytes.fill(0x80)), ..host.world() }
+}
+
+fn get(host: &Host, server: &str) -> Answer {
+    host.get_in(&world(host), server)
+}
+
+/// A host after an hour, with a token in every state, and a rule in every other.
+fn eventful_host() -> Host {
+    let host = Host::new();
+    let registries =
+        ["quay.example.com", "quay.example.com/org", "mirror.example.com", "old.example.com"];
+    configure(&host, &configuration(&[&registries[..], &["gone.example.com"]].concat(), ""));
+    get(&host, "old.example.com");
+    host.clock.pass(seconds(9 * 60));
+    get(&host, "quay.example.com/org");
+    host.clock.pass(seconds(6 * 60));
+    get(&host, "mirror.example.com");
+    get(&host, "gone.example.com");
+    host.clock.pass(seconds(33 * 60));
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(9 * 60 + 40));
+    *host.scripted.provider.borrow_mut() = Does::Unreachable;
+    get(&host, "mirror.example.com");
+    host.clock.pass(seconds(60));
+    get(&host, "mirror.example.com");
+    host.clock.pass(seconds(40));
+    let broken = "[registry.\"broken.example.com\"]\nrobot = \"Acme+CI\"\nidentity = \"keycloak\"\n\n\
+                  [registry.\"ci.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"job\"\n\n\
+                  [identity.job]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\n\n";
+    configure(&host, &configuration(&[&registries[..], &["new.example.com"]].concat(), broken));
+    host
+}
+
+/// What `status` draws, with the host's folder as a place that every host has.
+fn drawn(host: &Host, looks: Looks, arguments: &[&str]) -> (u8, String) {
+    let (code, screen) = ran(&world(host), looks, &[&["status"], arguments].concat());
+    let screen = screen
+        .replace(&host.cache.display().to_string(), "/run/user/1000/quayfed")
+        .replace(&host.folder.path().display().to_string(), "~/.config/quayfed");
+    (code.expect("no failure"), screen)
+}
+
+#[test]
+fn what_is_cached_is_a_table() {
+    let host = eventful_host();
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 1, "{screen}");
+    check("status-eventful", &screen);
+    let (_, plain) = drawn(&host, PIPED, &[]);
+    assert_eq!(plain, without_colours(&screen));
+    check("status-eventful-piped", &plain);
+    check("status-eventful-narrow", &drawn(&host, NARROW, &[]).1);
+}
+
+#[test]
+fn the_screen_of_the_documents_has_a_bit_of_everything() {
+    let host = Host::new();
+    let registries = ["quay.example.com", "mirror.example.com", "new.example.com"];
+    configure(&host, &configuration(&registries, ""));
+    get(&host, "mirror.example.com");
+    host.clock.pass(seconds(31 * 60));
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(11 * 60 + 40));
+    *host.scripted.provider.borrow_mut() = Does::Unreachable;
+    get(&host, "mirror.example.com");
+    host.clock.pass(seconds(20));
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 1, "{screen}");
+    check("status", &screen);
+}
+
+#[test]
+fn a_quiet_day_has_a_short_screen() {
+    let host = Host::new();
+    let registries = ["quay.example.com", "mirror.example.com", "new.example.com"];
+    configure(&host, &configuration(&registries, ""));
+    get(&host, "mirror.example.com");
+    host.clock.pass(seconds(31 * 60));
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(12 * 60));
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 0, "{screen}");
+    check("status-quiet", &screen);
+    check("status-quiet-narrow", &drawn(&host, NARROW, &[]).1);
+}
+
+#[test]
+fn where_nothing_is_configured_the_screen_says_how_to_begin() {
+    let host = Host::new();
+    host.configure("");
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 0);
+    check("status-empty", &screen);
+    assert!(!host.cache.exists(), "only reads");
+}
+
+#[test]
+fn no_line_is_longer_than_the_terminal_is_wide() {
+    let host = eventful_host();
+    for width in 32..130 {
+        let (_, screen) = drawn(&host, Looks { width, ..COLOURED }, &[]);
+        // The replaced paths are shorter than the real ones.
+        for line in without_colours(&screen).lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_token_of_another_bearer_has_a_row_of_its_own() {
+    let mut host = Host::new();
+    host.configure(
+        "[registry.\"quay.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"job\"\n\n\
+         [identity.job]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\n",
+    );
+    let now = host.clock.wall().as_secs();
+    let token = |subject: &str| crate::simulation::oidc_token(subject, now);
+    host.variables = vec![("JOB_TOKEN".to_owned(), token("project:acme/app"))];
+    get(&host, "quay.example.com");
+    host.variables = vec![("JOB_TOKEN".to_owned(), token("project:acme/web"))];
+    check("status-bearers", &drawn(&host, COLOURED, &[]).1);
+    host.variables.clear();
+    check("status-not-at-hand", &drawn(&host, COLOURED, &[]).1);
+}
+
+#[test]
+fn a_renewal_on_its_way_is_told() {
+    let host = Host::new();
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(60));
+    let world = world(&host);
+    let cache = Cache::open(&world).expect("a cache");
+    let key = cache.holdings().remove(0).key.expect("a key");
+    let deadline = Deadline::after(host.clock.boot(), seconds(25));
+    let Taken::Ours(turn) = cache.take_turn(&key, deadline) else { panic!("the lock is free") };
+    let is_told = || {
+        let (_, text) = drawn(&host, PIPED, &["--json"]);
+        assert_eq!(
+            drawn(&host, PIPED, &[]).1.contains("being renewed now"),
+            text.contains("true,\"last")
+        );
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        report["tokens"][0]["being_renewed"].as_bool().expect("a truth value")
+    };
+    assert!(is_told());
+    host.clock.pass(seconds(26));
+    assert!(!is_told(), "whoever meant to be done by now does not count");
+    turn.succeeded();
+}
+
+#[test]
+fn what_has_changed_since_a_failure_is_told() {
+    let host = Host::new();
+    *host.scripted.provider.borrow_mut() = Does::Unreachable;
+    get(&host, "quay.example.com");
+    assert_eq!(drawn(&host, PIPED, &[]).0, 1);
+    crate::simulation::write_private(&host.secret_file(), "another secret of the build host\n");
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 0, "{screen}");
+    check("status-changed-since", &screen);
+}
+
+#[test]
+fn the_json_is_version_1_and_each_field_is_described() {
+    let host = eventful_host();
+    let (code, text) = drawn(&host, PIPED, &["--json"]);
+    assert_eq!(code, 1);
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["version"], 1);
+    let states: Vec<_> = report["tokens"]
+        .as_array()
+        .expect("tokens")
+        .iter()
+        .map(|token| (token["registry"].as_str().expect("text"), token["state"].as_str()))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("broken.example.com", Some("broken")),
+            ("ci.example.com", Some("none")),
+            ("mirror.example.com", Some("aging")),
+            ("new.example.com", Some("none")),
+            ("old.example.com", Some("spent")),
+            ("quay.example.com", Some("fresh")),
+            ("quay.example.com/org", Some("short")),
+            ("gone.example.com", Some("aging")),
+        ]
+    );
+    let mirror = &report["tokens"][2];
+    assert_eq!(mirror["last_failure"]["failures"], 2);
+    assert_eq!(mirror["last_failure"]["next_try_in_seconds"], 21);
+    assert_eq!(mirror["lifetime_seconds"], 3600);
+    assert_eq!(report["tokens"][7]["configured"], false);
+    let description =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).expect("text");
+    let mut names = BTreeSet::new();
+    names_of(&report, &mut names);
+    for name in names {
+        assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
+    }
+}
+
+fn names_of(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            names.extend(fields.keys().cloned());
+            fields.values().for_each(|value| names_of(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| names_of(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
+    let host = eventful_host();
+    let (code, text) = drawn(&host, PIPED, &["--metrics"]);
+    assert_eq!(code, 0);
+    host.configure("this is not TOML");
+    assert_eq!(drawn(&host, PIPED, &["--metrics"]), (0, text.clone()));
+    let (refused, _) = ran(&world(&host), PIPED, &["status"]);
+    assert!(refused.is_err(), "the table needs the configuration");
+    // Seconds since 1970 and digests differ from run to run.
+    let mut shown = String::new();
+    for line in text.lines() {
+        let is_time = line.contains("timestamp_seconds{");
+        let line = match line.split_once("entry=\"") {
+            None => line.to_owned(),
+            Some((before, rest)) => {
+                let (_, value) = rest.split_once("\"} ").expect("a value");
+                // The retries wait for a time that is not that of a whole second.
+                let whole = value.split('.').next().expect("a number");
+                let value = if is_time { "TIME" } else { whole };
+                format!("{before}entry=\"DIGEST\"}} {value}")
+            }
+        };
+        shown += &(line + "\n");
+    }
+    insta::assert_snapshot!(shown);
+    let description =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).expect("text");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = name.split(' ').next().expect("a name");
+        assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
+    }
+}
+
+#[test]
+fn status_changes_nothing_and_shows_no_secret() {
+    let host = eventful_host();
+    let stamps = || -> BTreeSet<_> {
+        fs::read_dir(&host.cache)
+            .expect("a folder")
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                let metadata = entry.metadata().expect("metadata");
+                (entry.file_name(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+            })
+            .collect()
+    };
+    let asked = host.scripted.asked();
+    let before = stamps();
+    let tokens: Vec<String> = host
+        .entries()
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path).expect("text");
+            let json: Value = serde_json::from_str(&text[17..]).expect("JSON");
+            json["token"].as_str().expect("a token").to_owned()
+        })
+        .collect();
+    assert_eq!(tokens.len(), 5);
+    for arguments in [&[][..], &["--json"], &["--metrics"]] {
+        let (_, text) = drawn(&host, COLOURED, arguments);
+        assert!(!text.contains("eyJ") && !text.contains("s3cr3t"), "{text}");
+        assert!(!tokens.iter().any(|token| text.contains(token)), "{text}");
+    }
+    assert_eq!(stamps(), before);
+    assert_eq!(host.scripted.asked(), asked);
+}
