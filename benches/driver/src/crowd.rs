@@ -1,0 +1,160 @@
+//! Many at once: throughput, a herd of cold `get`s, and one that tries to renew in vain.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quayfed_sandbox::{Fault, Times};
+
+use crate::pairs::{Figure, Target, Unit, figure};
+use crate::peers::{self, EcrHelper};
+use crate::program::{Program, Running};
+use crate::scene::{Endpoint, Scene};
+use crate::statistics::Spread;
+use crate::ways::REGISTRY;
+use crate::{Given, Result};
+
+/// How many processes are in flight.
+const CROWD: usize = 200;
+
+/// How long it takes until so many runs have ended, `CROWD` of them in flight at any time.
+fn stream(scene: &Scene, program: &Program, runs: usize) -> Result<Duration> {
+    let input = scene.path("input");
+    fs::write(&input, program.what_it_reads())?;
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..CROWD)
+            .map(|_| {
+                scope.spawn(|| {
+                    let run = || program.run_unheard(&input).map_err(|error| error.to_string());
+                    (0..runs / CROWD).try_for_each(|_| run())
+                })
+            })
+            .collect();
+        lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| "a lane has panicked")?)
+    })?;
+    Ok(began.elapsed())
+}
+
+/// From the start of the first of `CROWD` runs to the end of the last.
+fn at_once(program: &Program) -> Result<Duration> {
+    let began = Instant::now();
+    let running: Vec<Running> = (0..CROWD).map(|_| program.start()).collect::<Result<_>>()?;
+    running.into_iter().try_for_each(|running| running.end().map(drop))?;
+    Ok(began.elapsed())
+}
+
+/// Cached `get`s per second, with many in flight.
+pub fn throughput(given: &Given) -> Result<Vec<Figure>> {
+    const OURS: usize = 4000;
+    const THEIRS: usize = 400;
+    let scene = Scene::start()?;
+    let home = scene.home("one", REGISTRY, Endpoint::Given)?;
+    let get = home.warm_get(&given.helper, REGISTRY)?;
+    let ecr = EcrHelper::seeded(&scene)?;
+    let per_run = |time: Duration, runs: usize| time / u32::try_from(runs).unwrap_or(1);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..given.runs(12) {
+        ours.push(per_run(stream(&scene, &get, OURS)?, OURS));
+        theirs.push(per_run(stream(&scene, &ecr.0, THEIRS)?, THEIRS));
+    }
+    // More is better: the ratio of throughputs is that of times, turned over.
+    let turned = figure("", "", Target::AtLeast(15.0), &theirs, &ours);
+    Ok(vec![Figure {
+        name: "throughput of cached `get`s, 200 in flight".to_owned(),
+        against: peers::ECR_HELPER.to_owned(),
+        medians: turned.medians.map(|(theirs, ours)| (ours, theirs)),
+        ..turned
+    }])
+}
+
+/// A herd of cold `get`s, against one cold `get` and as many cached ones.
+pub fn herd(given: &Given) -> Result<Vec<Figure>> {
+    let scene = Scene::start()?;
+    let home = scene.home("herd", REGISTRY, Endpoint::Given)?;
+    let get = home.warm_get(&given.helper, REGISTRY)?;
+    let (mut herds, mut sums) = (Vec::new(), Vec::new());
+    for _ in 0..given.runs(30) {
+        home.forget()?;
+        scene.requests();
+        herds.push(at_once(&get)?);
+        let requests = scene.requests();
+        if requests != 2 {
+            return Err(format!("a herd of cold gets has made {requests} requests").into());
+        }
+        home.forget()?;
+        let one = get.run()?.took;
+        sums.push(one + at_once(&get)?);
+    }
+    Ok(vec![figure(
+        "a herd of 200 cold `get`s",
+        "one cold `get` and then 200 cached ones",
+        Target::AtMost(1.5),
+        &herds,
+        &sums,
+    )])
+}
+
+/// A token is Aging and the provider hangs: how long the one waits that tries, and the others.
+pub fn aging(given: &Given) -> Result<Vec<Figure>> {
+    const LIFE: f64 = 30.0;
+    const SPENT: f64 = 3.0;
+    let scene = Scene::start_with(Duration::from_secs_f64(LIFE))?;
+    // Each token is due after its own share of its life. Of several, one is due early enough that
+    // five seconds later it still lives.
+    let registries: Vec<String> =
+        (0..16).map(|number| format!("quay-{number}.example.com")).collect();
+    let settings = format!("min_validity = \"{SPENT:.0}s\"\n");
+    let home = scene.home_with("aging", &registries, Endpoint::Given, &settings)?;
+    thread::sleep(Duration::from_millis(2100));
+    let mut earliest = (f64::INFINITY, Instant::now(), String::new());
+    for registry in &registries {
+        home.forget()?;
+        let began = Instant::now();
+        home.get(&given.helper, registry).run()?;
+        let spread = spread(&fs::read_to_string(home.entry()?)?)?;
+        if spread < earliest.0 {
+            earliest = (spread, began, registry.clone());
+            fs::copy(home.entry()?, scene.path("earliest"))?;
+            fs::write(scene.path("name"), home.entry()?.display().to_string())?;
+        }
+    }
+    let (spread, began, registry) = earliest;
+    home.forget()?;
+    fs::rename(scene.path("earliest"), fs::read_to_string(scene.path("name"))?)?;
+    let get = home.get(&given.helper, &registry);
+    get.run()?;
+    scene.sandbox.issuer().fault(scene.sandbox.issuer().token_path(), Fault::Hang, Times::Always);
+    let due = Duration::from_secs_f64((LIFE - SPENT) * spread + 0.2);
+    thread::sleep((began + due).saturating_duration_since(Instant::now()));
+    scene.requests();
+    let trying = get.start()?;
+    thread::sleep(Duration::from_millis(200));
+    let others: Vec<f64> =
+        (0..given.runs(100)).map(|_| Ok(get.run()?.took.as_secs_f64())).collect::<Result<_>>()?;
+    let tried = trying.end()?.took.as_secs_f64();
+    let seconds = |name: &str, against: &str, values: Vec<f64>, most| Figure {
+        name: name.to_owned(),
+        against: against.to_owned(),
+        unit: Unit::Seconds,
+        value: Spread::of(&values),
+        runs: values.len(),
+        target: Target::AtMost(most),
+        medians: None,
+    };
+    if tried < 4.0 {
+        return Err(format!("the token was not Aging: the first get took {tried} s").into());
+    }
+    let slowest = others.iter().copied().fold(0.0, f64::max);
+    Ok(vec![
+        seconds("the one `get` that tries", "a provider that hangs", vec![tried], 5.1),
+        seconds("the slowest of the other `get`s", "a provider that hangs", vec![slowest], 0.1),
+    ])
+}
+
+/// The random share of an entry's life after which it is due.
+fn spread(entry: &str) -> Result<f64> {
+    let json = entry.split_once('\n').ok_or("no entry")?.1;
+    let entry: serde_json::Value = serde_json::from_str(json)?;
+    Ok(entry["spread"].as_f64().ok_or("an entry without a spread")?)
+}
