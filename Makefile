@@ -4,10 +4,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-.PHONY: build demo test e2e lint audit install clean help
+.PHONY: build demo test e2e lint audit bench bench-check pictures generate install clean help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the program, as it is shipped
 	$(CARGO) build --release --locked -p docker-credential-quayfed
@@ -19,11 +19,15 @@ demo: ## show the whole way on this machine, and leave nothing behind
 	@scripts/demo
 
 test: ## pass every test
-	@scripts/install-packages strace util-linux ca-certificates
+	@scripts/install-packages strace util-linux groff-base ca-certificates
 	$(CARGO) test --workspace --locked
+	@$(MAKE) --no-print-directory e2e
 
 e2e: ## play the helper with the programs that its users have
-	@scripts/install-packages podman buildah skopeo docker-registry uidmap util-linux ca-certificates
+	@scripts/install-packages podman buildah skopeo docker-registry docker.io uidmap util-linux \
+		python3-venv curl ca-certificates
+	@scripts/install-libraries
+	@scripts/install-keycloak || true
 	$(CARGO) test --locked --test e2e $(if $(PARTS),-- $(PARTS))
 
 lint: ## check the source without running it
@@ -32,7 +36,22 @@ lint: ## check the source without running it
 audit: lint ## check the dependencies against the database of advisories (needs a network)
 	.tools/bin/cargo-deny check advisories
 
-install: build ## install what packaging/manifest lists, below DESTDIR and PREFIX
+bench: ## measure everything against floors and peers, and write docs/performance.md (a quarter of an hour)
+	@scripts/install-packages musl-tools valgrind strace time ca-certificates curl python3-requests \
+		amazon-ecr-credential-helper golang-docker-credential-helpers pass gnupg
+	@scripts/bench measure
+
+bench-check: ## hold what does not depend on the machine's mood to its limits
+	@scripts/install-packages musl-tools valgrind strace time ca-certificates
+	@scripts/bench check
+
+pictures: ## draw the pictures of the documents anew, from the screens that the tests hold
+	UPDATE_PICTURES=1 $(CARGO) test --quiet --locked --test it screens::pictures
+
+generate: build ## make the completions and the manual page, as they are shipped
+	@scripts/generate target/release/docker-credential-quayfed target/generated
+
+install: generate ## install what packaging/manifest lists, below DESTDIR and PREFIX
 	@scripts/install packaging/manifest '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## remove what was built
