@@ -99,6 +99,8 @@ fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
     let sandbox = Sandbox::start();
     let user = at_sandbox(&sandbox);
     let runtime = user.make_folder("runtime", 0o700);
+    let places = ["/run/user/0/quayfed", "/run/quayfed/root", "/run/quayfed", "/dev/shm/quayfed-0"];
+    let is_new = places.map(|place| !Path::new(place).exists());
     let mut command = Command::new(program());
     command.arg("get").env_clear().env("HOME", user.path(""));
     command.env("XDG_RUNTIME_DIR", &runtime);
@@ -111,7 +113,14 @@ fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
     command.env("QUAYFED_CONFIG", own.configure(&text));
     Ran::from(start(command, &sandbox.quay().host()).wait_with_output().expect("an end")).token();
     assert_eq!(fs::read_dir(&runtime).expect("a folder").count(), 0);
-    let _ = Command::new(program()).arg("erase").env_clear().output();
+    let host = sandbox.quay().host();
+    let mut erase = Command::new(program());
+    erase.arg("erase").env_clear();
+    let erased = start(erase, &host).wait_with_output().expect("an end");
+    assert!(erased.status.success());
+    for (place, _) in places.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
+        let _ = fs::remove_dir_all(place);
+    }
 }
 
 #[test]
@@ -256,6 +265,7 @@ fn r17_a_full_disk_costs_the_cache_and_not_the_answer() {
         .status()
         .expect("mount");
     assert!(mounted.success());
+    let _mounted = Mounted(small.clone());
     home.set("QUAYFED_CACHE_DIR", small.to_str().expect("text"));
     assert!(is_cached(&sandbox, &home), "with room it serves");
     home.run("erase", &host);
@@ -273,8 +283,15 @@ fn r17_a_full_disk_costs_the_cache_and_not_the_answer() {
     drop(file);
     fs::remove_file(&filler).expect("removed");
     assert!(is_cached(&sandbox, &home), "and with room again, it serves again");
-    let unmounted = Command::new("umount").arg(&small).status().expect("umount");
-    assert!(unmounted.success());
+}
+
+/// A mounted file system, which goes with the test however it ends.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 #[test]
