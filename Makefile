@@ -4,13 +4,14 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-.PHONY: build demo test e2e lint audit bench bench-check pictures generate install clean help
+.PHONY: build demo test e2e lint audit bench bench-check pictures install clean help
 
 help: ## say what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the program, as it is shipped
+build: ## the program, its completions and its manual page, as they are shipped
 	$(CARGO) build --release --locked -p docker-credential-quayfed
+	@scripts/generate target/release/docker-credential-quayfed target/generated
 
 demo: ## show the whole way on this machine, and leave nothing behind
 	@scripts/install-packages podman docker-registry jq curl ca-certificates
@@ -48,10 +49,7 @@ bench-check: ## hold what does not depend on the machine's mood to its limits
 pictures: ## draw the pictures of the documents anew, from the screens that the tests hold
 	UPDATE_PICTURES=1 $(CARGO) test --quiet --locked --test it screens::pictures
 
-generate: build ## make the completions and the manual page, as they are shipped
-	@scripts/generate target/release/docker-credential-quayfed target/generated
-
-install: generate ## install what packaging/manifest lists, below DESTDIR and PREFIX
+install: ## after `make build`: install what packaging/manifest lists, below DESTDIR and PREFIX
 	@scripts/install packaging/manifest '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## remove what was built

@@ -119,14 +119,16 @@ impl<'a> Cache<'a> {
 }
 
 /// After how long without a change a file is a leftover: a temporary file after ten minutes (no
-/// request lasts so long); an entry or lock after two days (no token is counted as living for more
-/// than one, no attempt is barred for more than an hour); a plan, which is made again in no time,
-/// after thirty.
+/// request lasts so long); a lock after two hours (no attempt is barred for more than one); an entry
+/// after two days (no token is counted as living for more than one); a plan, which is made again in
+/// no time, after thirty.
 fn longest_use(name: &str) -> Option<Duration> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     if name.starts_with(TEMPORARY) {
         Some(Duration::from_secs(10 * 60))
-    } else if name.ends_with(suffix::ENTRY) || name.ends_with(suffix::LOCK) {
+    } else if name.ends_with(suffix::LOCK) {
+        Some(Duration::from_secs(2 * 60 * 60))
+    } else if name.ends_with(suffix::ENTRY) {
         Some(2 * DAY)
     } else if name.ends_with(suffix::PLAN) {
         Some(30 * DAY)

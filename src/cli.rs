@@ -78,8 +78,8 @@ Clients call, with a server on standard input:
   list     Print the configured registries with their robots
   version  Print the version
 
-To try it by hand: echo quay.example.com | docker-credential-quayfed get
-QUAYFED_LOG=info tells each step on standard error.";
+To try it by hand, with each step told on standard error:
+  echo quay.example.com | QUAYFED_LOG=info docker-credential-quayfed get";
 
 /// The parser for people's commands.
 pub fn parser() -> clap::Command {

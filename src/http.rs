@@ -174,10 +174,11 @@ impl TransportFault {
                 "use https; http is for tests, to a literal 127.0.0.1 or [::1], with \
                  `allow_http_loopback = true`"
             }
-            Self::Name => {
-                "check the host's name and this host's DNS; a static build asks /etc/hosts and \
-                 /etc/resolv.conf alone, not the name service of this system"
+            Self::Name if cfg!(target_env = "musl") => {
+                "check the host's name and this host's DNS: this static build asks /etc/hosts and \
+                 /etc/resolv.conf alone, not the name service of the system"
             }
+            Self::Name => "check the host's name and this host's DNS",
             Self::Connect => {
                 "check host, port and firewall; where a proxy is needed, set `proxy` or HTTPS_PROXY"
             }

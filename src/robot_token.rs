@@ -18,6 +18,7 @@ use crate::files::{self, Reservation};
 use crate::http::Transport;
 use crate::identity::{self, AtHand, Discovered};
 use crate::moment::Moment;
+use crate::protocol::PROGRAM;
 use crate::quay::Presented;
 use crate::quay::exchange;
 use crate::quay::verdict::Probe;
@@ -228,7 +229,7 @@ impl Refresh<'_> {
             }
             Err(Unrenewed::RobotGone(failure) | Unrenewed::Failed(failure)) => {
                 let was_asked = self.remembered().is_none_or(|attempt| {
-                    self.is_since_we_came(attempt.failed) || attempt.failure() != failure
+                    self.is_since_we_came(attempt.failed) || attempt.cause != failure.cause()
                 });
                 (failure, was_asked)
             }
@@ -424,13 +425,13 @@ impl Refresh<'_> {
             return None;
         }
         let left = attempt.bars_for(patience, self.world.now())?;
+        let next = left.as_secs() + 1;
         self.world.info(format_args!(
-            "not tried: it failed {} times, next try in {} s: {}",
-            attempt.failures,
-            left.as_secs() + 1,
-            attempt.cause
+            "not tried, the next try is in {next} s; failures in a row: {}: {}",
+            attempt.failures, attempt.cause
         ));
-        Some(Turned::Barred(unrenewed))
+        let ago = attempt.failed.elapsed(self.world.now()).unwrap_or_default().as_secs();
+        Some(Turned::Barred(unrenewed.said_before(ago, next)))
     }
 
     fn last_look(&self) -> Turned<'static> {
@@ -591,6 +592,25 @@ enum Unrenewed {
 }
 
 impl Unrenewed {
+    /// The same, told as something that was found out `ago` seconds before, not now.
+    fn said_before(self, ago: u64, next: u64) -> Self {
+        let told = |failure: Failure| {
+            let hint = failure.hint();
+            Failure::new(
+                failure.cause(),
+                format!(
+                    "{hint} (found out {ago} s ago; tried again in {next} s, or at once by \
+                     `{PROGRAM} refresh --force`)"
+                ),
+            )
+        };
+        match self {
+            Self::Failed(failure) => Self::Failed(told(failure)),
+            Self::RobotGone(failure) => Self::RobotGone(told(failure)),
+            Self::LeftToOthers => Self::LeftToOthers,
+        }
+    }
+
     fn of(kind: StepFailureKind, failure: Failure) -> Self {
         if kind == StepFailureKind::RobotUnknown {
             Self::RobotGone(failure)

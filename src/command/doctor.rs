@@ -239,17 +239,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether every step of a client that finds the helper is walked, and none has failed.
+    /// Whether a client asks the helper, podman is not kept from it, and every step is walked. A
+    /// client that is not set up at all is nobody's.
     fn would_pull(&self) -> bool {
-        let passed =
-            |name: &str| self.steps.iter().any(|step| step.name == name && step.mark == Mark::Good);
         let is_of_client = |step: &Step| ["podman", "docker"].contains(&step.name);
-        (passed("podman") || passed("docker"))
-            && self
-                .steps
-                .iter()
-                .filter(|step| !is_of_client(step))
-                .all(|step| matches!(step.mark, Mark::Good | Mark::Unknown))
+        let asks = |step: &Step| is_of_client(step) && step.mark == Mark::Good;
+        self.steps.iter().any(asks)
+            && self.steps.iter().all(|step| match step.mark {
+                Mark::Good | Mark::Unknown => true,
+                Mark::Skipped => is_of_client(step),
+                Mark::Bad => false,
+            })
     }
 
     fn configuration(&self) -> Result<Passed<Rule>, Failed> {
@@ -258,7 +258,7 @@ impl Walk<'_> {
         let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
         let mut details: Vec<Detail> = fingerprint
             .files()
-            .filter(|(path, is_there)| *is_there && path.extension().is_some_and(|it| it == "toml"))
+            .filter(|(path, is_there)| *is_there && !path.ends_with("config.d"))
             .map(|(path, _)| Detail::new(format!("read: {}", path.display())))
             .collect();
         if details.is_empty() {
@@ -306,7 +306,8 @@ impl Walk<'_> {
                 Finds::Nothing => {
                     self.step::<()>(name, label, |_| Err(not_set_up(host).into()));
                 }
-                Finds::SomethingElse(failure) if somebody_asks => {
+                // The way is walked as podman goes it: what docker does instead is worth a look.
+                Finds::SomethingElse(failure) if somebody_asks && name == "docker" => {
                     let step = Step::skipped(name, label);
                     self.push(Step { mark: Mark::Unknown, failure: Some(failure), ..step });
                 }

@@ -187,6 +187,8 @@ fn rows(world: &World, mut holdings: Vec<Holding>) -> Result<Vec<Row>, Failure> 
             }),
         }
     }
+    // A failure of a rule that is gone is nobody's any more.
+    holdings.retain(|holding| holding.entry.is_some() || holding.held_until.is_some());
     rows.extend(holdings.iter().map(|holding| row(world, holding, None, None)));
     Ok(rows)
 }

@@ -277,7 +277,7 @@ mod tests {
         hint: Quay asks the issuer `https://sso.example.com/realms/quayrealm` at every exchange, which may be what takes the time; `exchange_timeout` of /etc/quayfed/config.toml:1 sets how long to wait
 
         Quay at `quay.example.com` could not be reached: something happened
-        hint: check the host's name and this host's DNS; a static build asks /etc/hosts and /etc/resolv.conf alone, not the name service of this system
+        hint: check the host's name and this host's DNS
 
         Quay at `quay.example.com` could not be reached: something happened
         hint: set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle

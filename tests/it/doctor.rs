@@ -749,6 +749,25 @@ fn what_one_client_lacks_is_shown_and_does_not_fail_the_pull_of_the_other() {
 }
 
 #[test]
+fn a_login_that_keeps_podman_from_the_helper_fails_the_pull_whatever_docker_does() {
+    let desk = Desk::new();
+    let host = desk.sandbox.quay().host();
+    desk.write(
+        ".docker/config.json",
+        &format!(r#"{{"credHelpers": {{"{host}": "quayfed"}}}}"#),
+        0o600,
+    );
+    desk.write(
+        ".config/containers/auth.json",
+        &format!(r#"{{"auths": {{"{host}": {{"auth": "YTpi"}}}}}}"#),
+        0o600,
+    );
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::FAILED, "{screen}");
+    assert!(screen.contains("✗ podman, buildah, skopeo"), "{screen}");
+}
+
+#[test]
 fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
     let desk = Desk::new();
     fs::set_permissions(desk.path("cache"), fs::Permissions::from_mode(0o755)).expect("mode set");
