@@ -121,9 +121,16 @@ fn of_file(file: &Path, host: &str, client: Client) -> Finds {
     if auth_file.logins_of(host).iter().any(is_of_host) {
         return Finds::SomethingElse(Failure::new(
             format!("a login of `{host}` is kept in {shown}, and the helper is not asked"),
-            format!(
-                "log out of `{host}`, then let the helper be asked: {PROGRAM} configure {host}"
-            ),
+            match client {
+                Client::Containers => format!(
+                    "podman logout --authfile {shown} {host}; then, if the helper is not named \
+                     there yet: {PROGRAM} configure {host}"
+                ),
+                Client::Docker => format!(
+                    "docker logout {host}; then, if the helper is not named there yet: {PROGRAM} \
+                     configure {host}"
+                ),
+            },
         ));
     }
     Finds::Nothing
