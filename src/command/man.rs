@@ -1,5 +1,6 @@
 //! `man`: one page for all commands, made from the parser.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use clap::Args;
@@ -92,7 +93,11 @@ fn closing_sections() -> [(&'static str, Vec<(String, String)>); 4] {
         ("NO_COLOR", "Set to anything: no colours on a terminal."),
     ]);
     let named: String = variables.iter().map(|(names, _)| names.as_str()).collect();
-    let others: Vec<_> = config::variable_names().filter(|name| !named.contains(name)).collect();
+    let mut others: Vec<_> =
+        config::variable_names().filter(|name| !named.contains(name)).collect();
+    // One variable may stand for a key of the registry and one of the identity.
+    let mut seen = BTreeSet::new();
+    others.retain(|name| seen.insert(*name));
     variables.push((others.join(", "), "A rule without a file, for a CI job.".to_owned()));
     [
         (
@@ -121,7 +126,10 @@ fn closing_sections() -> [(&'static str, Vec<(String, String)>); 4] {
         ("ENVIRONMENT", variables),
         (
             "SEE ALSO",
-            items(&[("podman(1), containers-auth.json(5), containers-registries.conf(5)", "")]),
+            items(&[(
+                "quayfed-config(5), podman(1), containers-auth.json(5), containers-registries.conf(5)",
+                "",
+            )]),
         ),
     ]
 }
