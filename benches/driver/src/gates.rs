@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::scene::{Endpoint, Scene};
-use crate::tracing::{Calls, Image, instructions, memory_and_faults};
+use crate::tracing::{Calls, Image, instructions, memory_and_faults, memory_and_faults_of_a_run};
 use crate::ways::{REGISTRY, crowded_home, floor};
 use crate::{Given, Result};
 
@@ -100,7 +100,7 @@ fn cold(given: &Given) -> Result<Vec<Count>> {
     let scene = Scene::start_with(LIFE)?;
     let home = scene.home("cold", REGISTRY, Endpoint::Discovered)?;
     let get = home.get(&given.helper, REGISTRY);
-    let (memory, _) = memory_and_faults(&get)?;
+    let (memory, _) = memory_and_faults_of_a_run(&get)?;
     let first = scene.requests();
     thread::sleep(LIFE);
     let calls = Calls::of(&get, &scene.path("calls"))?;

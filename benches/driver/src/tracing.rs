@@ -46,8 +46,20 @@ pub fn instructions(program: &Program) -> Result<f64> {
 
 /// The most memory that a run has resident, in megabytes, and its page faults that needed no disk.
 /// The memory of GNU time itself, about 1.5 MB, is the least that can be told apart; the faults
-/// before the program begins, a few, are counted too.
+/// before the program begins, a few, are counted too. The least of several runs: around each fault
+/// the kernel maps what happens to lie in the page cache, which comes on top by chance.
 pub fn memory_and_faults(program: &Program) -> Result<(f64, f64)> {
+    const RUNS: usize = 15;
+    let mut least = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..RUNS {
+        let (memory, faults) = memory_and_faults_of_a_run(program)?;
+        least = (least.0.min(memory), least.1.min(faults));
+    }
+    Ok(least)
+}
+
+/// The same of one run.
+pub fn memory_and_faults_of_a_run(program: &Program) -> Result<(f64, f64)> {
     let wrapper = ["/usr/bin/time", "--quiet", "--format", "%M %R"].map(OsString::from);
     let report = program.under(&wrapper).stderr()?;
     let mut numbers = report.split_whitespace().map(str::parse::<f64>);
