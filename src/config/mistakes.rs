@@ -467,7 +467,7 @@ const OF_AN_IDENTITY: &[(&str, &str, &str)] = &[
     (
         r#"sourcee = "env""#,
         "config.toml:2: identity.k.sourcee: there is no such key",
-        "did you mean `source`? (1 more mistake)",
+        "did you mean `source`?",
     ),
     (
         r#"source = "client-credentials""#,
@@ -569,7 +569,7 @@ issuer = "https://sso.example.com/r"
 client_id = "c"
 client_secret_fil = "/s""#,
         "config.toml:5: identity.k.client_secret_fil: there is no such key",
-        "did you mean `client_secret_file`? (1 more mistake)",
+        "did you mean `client_secret_file`?",
     ),
     (
         r#"source = "client-credentials"

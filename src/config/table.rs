@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::path::Path;
 
-use super::keys::example;
+use super::keys::{example, owners};
+use super::suggestion::nearest;
 use super::values::Fault;
 use crate::failure::Failure;
 use crate::redaction::Redactor;
@@ -170,6 +171,13 @@ impl<'a> Table<'a> {
     /// Neither `key` is there nor one of `others`, which would do as well.
     pub(super) fn missing(&mut self, key: &str, others: &[&str]) {
         let keys = [&[key], others].concat();
+        // A misspelt name is told as such, and is one mistake, not two.
+        let is_misspelt = self.entries.iter().any(|entry| {
+            owners(entry.key).is_empty() && nearest(entry.key, keys.iter().copied()).is_some()
+        });
+        if is_misspelt {
+            return;
+        }
         let (cause, hint) = match &self.origin {
             Origin::File { file, line, title } => {
                 let names: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
