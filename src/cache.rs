@@ -10,11 +10,12 @@ pub mod entry;
 pub mod freshness;
 pub mod inventory;
 pub mod plan;
+mod seal;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crc::{CRC_64_XZ, Crc};
+use zeroize::Zeroizing;
 
 use crate::digest::hex;
 use crate::files::{self, PrivateFolder, TEMPORARY};
@@ -82,12 +83,9 @@ impl<'a> Cache<'a> {
         self.folder.path()
     }
 
-    /// The content of a file whose checksum holds.
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = self.folder.read(name, LARGEST)?;
-        let length = unsealed(&bytes)?.len();
-        bytes.drain(..bytes.len() - length);
-        Some(bytes)
+    /// What is in a file, which may be a secret.
+    fn read(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.folder.read(name, LARGEST).map(Zeroizing::new)
     }
 
     /// Removes at most 16 files that nobody will use again.
@@ -232,28 +230,6 @@ fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
     chosen.into_iter().chain(runtime).chain(by_user)
 }
 
-static CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
-
-/// A checksum against accidents: whoever could forge one may write the file anyway. Not a digest
-/// of the processor's own: finding out whether it has one costs more than the sum.
-fn checksum(bytes: &[u8]) -> u64 {
-    CRC.checksum(bytes)
-}
-
-/// A content with its checksum in front.
-fn sealed(content: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{:016x}\n", checksum(content)).into_bytes();
-    bytes.extend_from_slice(content);
-    bytes
-}
-
-/// The content behind a checksum that holds.
-fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
-    let (seal, content) = bytes.split_at_checked(17)?;
-    let sum = u64::from_str_radix(std::str::from_utf8(&seal[..16]).ok()?, 16).ok()?;
-    (seal[16] == b'\n' && sum == checksum(content)).then_some(content)
-}
-
 /// A host as the beginning of a file's name: at most 100 bytes of `a-z`, `0-9`, `.`, `-`, and `_`
 /// before the hexadecimal code of any other byte.
 fn escaped(host: &str) -> String {
@@ -274,20 +250,6 @@ fn escaped(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn r23_a_damaged_content_is_no_content() {
-        let whole = sealed(b"content");
-        assert_eq!(unsealed(&whole), Some(&b"content"[..]));
-        for position in 0..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[position] ^= 0x01;
-            assert_ne!(unsealed(&damaged), Some(&b"content"[..]), "{position}");
-        }
-        for length in 0..whole.len() {
-            assert_eq!(unsealed(&whole[..length]), None);
-        }
-    }
 
     #[test]
     fn r10_a_host_makes_a_short_and_safe_name() {

@@ -9,7 +9,9 @@ use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::Transport;
 use crate::protocol::{Answer, NO_SERVER, Stored};
+use crate::robot::RobotName;
 use crate::robot_token;
+use crate::secret::Secret;
 use crate::server::Server;
 use crate::world::World;
 
@@ -47,7 +49,7 @@ pub fn get<'t>(
             match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline) {
                 Ok(token) => Answer::Credentials {
                     server: asked.to_owned(),
-                    username: rule.robot.to_string(),
+                    username: rule.robot.clone(),
                     secret: token,
                 },
                 Err(failure) if rule.on_error == OnError::Anonymous => Answer::Anonymous(failure),
@@ -125,7 +127,7 @@ pub fn list(world: &World) -> Answer {
 /// What the configuration has for a server.
 enum Found<'a> {
     /// A Fresh token in the cache.
-    Token { robot: String, token: crate::secret::Secret<String> },
+    Token { robot: RobotName, token: Secret<String> },
     /// A rule, under which a token is to be got.
     Rule(Box<Rule>, Option<Cache<'a>>),
     /// No rule.
@@ -146,14 +148,15 @@ fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Fail
     let from_variables = config::rule_from_variables(world)?;
     let cache = Cache::open(world);
     let plan = cache.as_ref().and_then(|cache| cache.plan(server.host(), &search_path));
-    if let (Some(cache), Some(plan)) = (&cache, &plan) {
+    let has_plan = plan.is_some();
+    if let (Some(cache), Some(plan)) = (&cache, plan) {
         world.debug("the configuration is as it was when the plan was made");
         match planned(plan, from_variables.as_ref(), server) {
             Planned::NotOurs => return Ok(Found::NotOurs),
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
-                if let Some(token) = robot_token::cached(world, cache, rule, &lookup) {
-                    return Ok(Found::Token { robot: lookup.robot().to_owned(), token });
+                if let Some((robot, token)) = robot_token::cached(world, cache, rule, lookup) {
+                    return Ok(Found::Token { robot, token });
                 }
             }
         }
@@ -163,7 +166,7 @@ fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Fail
     for notice in notices {
         world.warn(notice);
     }
-    if let (Some(cache), None) = (&cache, plan) {
+    if let (Some(cache), false) = (&cache, has_plan) {
         let plan = Plan::of(server.host(), fingerprint, &settings);
         cache.keep_plan(&plan, &search_path, read);
     }
@@ -183,12 +186,12 @@ enum Planned {
 }
 
 fn planned(
-    plan: &Plan,
+    plan: Plan,
     from_variables: Option<&(Server, Result<Rule, Failure>)>,
     server: &Server,
 ) -> Planned {
     let variables = from_variables.filter(|(of, _)| of.covers(server));
-    let files = plan.rule_for(server);
+    let files = plan.into_rule_for(server);
     match (variables, files) {
         (None, None) => Planned::NotOurs,
         (Some((of, rule)), files)
@@ -198,7 +201,7 @@ fn planned(
                 .map_or(Planned::Broken, |rule| Planned::Lookup(of.clone(), Lookup::of(rule)))
         }
         (_, None | Some((_, None))) => Planned::Broken,
-        (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup.clone()),
+        (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup),
     }
 }
 

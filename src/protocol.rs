@@ -6,12 +6,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
+use crate::robot::RobotName;
 use crate::secret::Secret;
 
 /// The program's name, as clients call it.
@@ -23,6 +25,8 @@ pub const NO_SERVER: &str = "no credentials server URL";
 
 /// The most that is read of standard input, in bytes.
 const LONGEST_INPUT: usize = 64 * 1024;
+/// Room for what is usually read of it: the name of a server.
+const USUAL_INPUT: usize = 512;
 
 /// How one run of the program ends.
 #[derive(Debug)]
@@ -31,8 +35,8 @@ pub enum Answer {
     Credentials {
         /// The server as it was asked for.
         server: String,
-        /// The user name: the robot.
-        username: String,
+        /// The user name.
+        username: RobotName,
         /// The password: a robot token.
         secret: Secret<String>,
     },
@@ -81,8 +85,11 @@ impl Answer {
     pub fn stdout(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {
             Self::Credentials { server, username, secret } => {
-                let credentials =
-                    Credentials { server_url: server, username, secret: secret.expose() };
+                let credentials = Credentials {
+                    server_url: server,
+                    username: username.as_str(),
+                    secret: secret.expose(),
+                };
                 line(serde_json::to_string(&credentials).unwrap_or_default())
             }
             Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
@@ -138,28 +145,43 @@ pub enum Asked {
 /// clock. What comes may be a secret: `store` hands over a password.
 pub fn read_to_end(input: impl AsFd, deadline: Deadline, boot: impl Fn() -> Duration) -> Asked {
     let input = input.as_fd();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_INPUT));
     let mut is_too_long = false;
-    let mut buffer = Zeroizing::new([0; 4096]);
     loop {
         if !wait_for(input, deadline.left(boot())) {
             return Asked::TooLate;
         }
-        match rustix::io::read(input, &mut buffer[..]) {
-            Ok(0) => break,
-            Ok(length) if bytes.len() + length <= LONGEST_INPUT => {
-                bytes.extend_from_slice(&buffer[..length]);
-            }
-            Ok(_) => is_too_long = true,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+        match rustix::io::read(input, spare_capacity(&mut bytes)) {
             // A closed or unreadable standard input says nothing; neither does an empty one.
+            Ok(0) => break,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             Err(_) => break,
+            Ok(_) if bytes.len() > LONGEST_INPUT => {
+                is_too_long = true;
+                bytes.clear();
+            }
+            Ok(_) if bytes.len() == bytes.capacity() => bytes = with_twice_the_room(&bytes),
+            Ok(_) => {}
         }
     }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) if !is_too_long => Asked::Text(Secret::new(text.to_owned())),
-        _ => Asked::Unreadable,
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) if !is_too_long => Asked::Text(Secret::new(text)),
+        Ok(mut text) => {
+            text.zeroize();
+            Asked::Unreadable
+        }
+        Err(error) => {
+            error.into_bytes().zeroize();
+            Asked::Unreadable
+        }
     }
+}
+
+/// A vector that grows by itself leaves what may be a secret behind.
+fn with_twice_the_room(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.len()));
+    larger.extend_from_slice(bytes);
+    larger
 }
 
 fn wait_for(input: BorrowedFd<'_>, left: Duration) -> bool {
@@ -186,7 +208,7 @@ mod tests {
     fn credentials_have_the_keys_that_strict_clients_insist_on() {
         let answer = Answer::Credentials {
             server: "https://h".to_owned(),
-            username: "acme+ci".to_owned(),
+            username: RobotName::parse("acme+ci").expect("a robot"),
             secret: Secret::new("t".to_owned()),
         };
         assert_eq!(

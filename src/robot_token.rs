@@ -22,6 +22,7 @@ use crate::protocol::PROGRAM;
 use crate::quay::Presented;
 use crate::quay::exchange;
 use crate::quay::verdict::Probe;
+use crate::robot::RobotName;
 use crate::secret::Secret;
 use crate::server::Server;
 use crate::world::World;
@@ -36,18 +37,20 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The token of a rule if it is cached and Fresh: what a `get` costs nearly always. Anything else,
-/// a failure included, is nothing here: the long way tells.
+/// The robot of a rule and its token if it is cached and Fresh: what a `get` costs nearly always.
+/// Anything else, a failure included, is nothing here: the long way tells.
 pub fn cached(
     world: &World,
     cache: &Cache<'_>,
     server: Server,
-    lookup: &Lookup,
-) -> Option<Secret<String>> {
+    lookup: Lookup,
+) -> Option<(RobotName, Secret<String>)> {
     let at_hand = identity::at_hand(world, &lookup.bearer).ok()?;
-    let entry = cache.entry(&lookup.key(server, at_hand.key)?)?;
-    let freshness = entry.freshness(lookup.min_validity(), world.now());
-    (freshness == Freshness::Fresh).then_some(entry.token)
+    let min_validity = lookup.min_validity();
+    let key = lookup.into_key(server, at_hand.key)?;
+    let entry = cache.entry(&key)?;
+    let freshness = entry.freshness(min_validity, world.now());
+    (freshness == Freshness::Fresh).then_some((key.robot, entry.token))
 }
 
 /// The token of a rule, from the cache or anew.

@@ -6,9 +6,11 @@ use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use crate::cache::entry::{EntryKey, rule_inside};
-use crate::cache::{Cache, sealed, unsealed};
+use crate::cache::Cache;
+use crate::cache::entry::EntryKey;
+use crate::cache::seal::{sealed, unsealed};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::files::LockFile;
@@ -121,13 +123,13 @@ pub enum LockState {
 
 impl LockState {
     fn of(bytes: &[u8]) -> Self {
-        unsealed(bytes).and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+        unsealed(bytes).unwrap_or_default()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self) -> Zeroizing<Vec<u8>> {
         match self {
-            Self::Empty => Vec::new(),
-            other => sealed(&serde_json::to_vec(other).unwrap_or_default()),
+            Self::Empty => Zeroizing::default(),
+            other => sealed(other).unwrap_or_default(),
         }
     }
 }
@@ -223,9 +225,9 @@ impl Cache<'_> {
     pub(super) fn clear_attempt(&self, name: &str, is_meant: impl Fn(&Server) -> bool) {
         let Some(bytes) = self.folder.read(name, LARGEST) else { return };
         let LockState::Failed(attempt) = LockState::of(&bytes) else { return };
-        let rule = serde_json::to_vec(&attempt).ok().and_then(|json| rule_inside(&json));
+        let rule = Server::parse(&attempt.rule);
         let Ok(lock) = self.folder.lock_file(name) else { return };
-        if rule.is_some_and(|rule| is_meant(&rule)) && lock.try_lock().is_ok_and(|taken| taken) {
+        if rule.is_ok_and(|rule| is_meant(&rule)) && lock.try_lock().is_ok_and(|taken| taken) {
             let _ = lock.write(&[]);
         }
     }
@@ -243,6 +245,8 @@ fn hold(lock: LockFile, deadline: Deadline) -> Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::seal::FORMAT;
+    use crate::digest::hex;
     use crate::robot::RobotName;
 
     fn seconds(seconds: u64) -> Duration {
@@ -298,6 +302,19 @@ mod tests {
     fn r15_a_clock_that_went_back_ends_the_bar() {
         let early = Moment::new(seconds(1_000_000), seconds(3));
         assert_eq!(attempt(0, None).bars_for(Patience::Aging, early), None);
+    }
+
+    #[test]
+    fn r15_what_is_written_changes_only_with_its_format() {
+        let held = LockState::HeldUntil(300_000);
+        let shown =
+            (FORMAT, [held, LockState::Failed(attempt(0, None))].map(|it| hex(&it.bytes())));
+        let wanted = [
+            "843dc564b623f04c01e0a712",
+            "853c557edd70bd700201680761636d652b636901638094ebdc03c0843db0ea0101096974206661696c6564\
+             076d656e642069740000",
+        ];
+        assert_eq!(shown, (2, wanted.map(str::to_owned)), "a change needs another FORMAT");
     }
 
     #[test]

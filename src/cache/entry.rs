@@ -4,10 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::cache::freshness::{Freshness, Schedule};
-use crate::cache::{Cache, checksum, escaped, sealed, suffix};
+use crate::cache::seal::{FORMAT, checksum, sealed, unsealed};
+use crate::cache::{Cache, escaped, suffix};
 use crate::config::settings::Rule;
 use crate::digest::sha256;
 use crate::files::Reservation;
@@ -16,9 +17,6 @@ use crate::robot::RobotName;
 use crate::secret::Secret;
 use crate::server::Server;
 
-/// The version of what is written; part of every entry's name, so that another version's entries
-/// are not even looked at.
-const FORMAT: u32 = 1;
 /// Room for the largest robot token and all that stands beside it, in bytes.
 const RESERVED: u64 = 32 * 1024;
 
@@ -132,27 +130,25 @@ impl Entry {
 
 /// An entry as it is written. It repeats what its name was made of.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    format: u32,
-    rule: String,
-    robot: String,
-    api_url: String,
-    settings: String,
-    bearer: Option<String>,
-    #[serde(serialize_with = "write_secret", deserialize_with = "read_secret")]
-    token: Secret<String>,
+struct Written<'a> {
+    rule: &'a str,
+    robot: &'a str,
+    api_url: &'a str,
+    settings: &'a str,
+    bearer: Option<&'a str>,
+    token: &'a str,
     lifetime_ms: u64,
     obtained: Moment,
     /// The boot that the boot clock belongs to, where a file outlives one.
-    boot_id: Option<String>,
+    boot_id: Option<&'a str>,
     spread: f64,
     discovery: Option<KeptDiscovery>,
 }
 
-impl Written {
+impl Written<'_> {
     fn into_entry(self) -> Entry {
         Entry {
-            token: self.token,
+            token: Secret::new(self.token.to_owned()),
             lifetime: Duration::from_millis(self.lifetime_ms),
             obtained: self.obtained,
             spread: self.spread,
@@ -161,20 +157,13 @@ impl Written {
     }
 }
 
-fn write_secret<S: Serializer>(secret: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
-}
-
-fn read_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret<String>, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
-}
-
 impl Cache<'_> {
     /// The entry for a key, Spent or not.
     pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
-        let written = self.written(&key.name(suffix::ENTRY))?;
+        let bytes = self.read(&key.name(suffix::ENTRY))?;
+        let written = self.written(&bytes)?;
         let is_of_key = written.settings == key.settings
-            && written.bearer == key.bearer
+            && written.bearer == key.bearer.as_deref()
             && written.rule == key.rule.to_string()
             && written.robot == key.robot.as_str()
             && written.api_url == key.api_url;
@@ -183,25 +172,25 @@ impl Cache<'_> {
 
     /// The key and the entry in a file, where it stands under the name that its key makes.
     pub(super) fn entry_in(&self, name: &str) -> Option<(EntryKey, Entry)> {
-        let written = self.written(name)?;
+        let bytes = self.read(name)?;
+        let written = self.written(&bytes)?;
         let key = EntryKey {
-            rule: Server::parse(&written.rule).ok()?,
-            robot: RobotName::parse(&written.robot).ok()?,
-            api_url: written.api_url.clone(),
-            settings: written.settings.clone(),
-            bearer: written.bearer.clone(),
+            rule: Server::parse(written.rule).ok()?,
+            robot: RobotName::parse(written.robot).ok()?,
+            api_url: written.api_url.to_owned(),
+            settings: written.settings.to_owned(),
+            bearer: written.bearer.map(str::to_owned),
         };
         (key.name(suffix::ENTRY) == name).then(|| (key, written.into_entry()))
     }
 
-    /// What is written in a file, if it is of this format and of this boot.
-    fn written(&self, name: &str) -> Option<Written> {
-        let bytes = zeroize::Zeroizing::new(self.read(name)?);
-        let written: Written = serde_json::from_slice(&bytes).ok()?;
+    /// What was written, if it is of this boot.
+    fn written<'a>(&self, bytes: &'a [u8]) -> Option<Written<'a>> {
+        let written: Written<'a> = unsealed(bytes)?;
         // The boot clock starts anew at a boot; a folder in memory is empty then.
         let is_of_this_boot = self.folder.is_in_memory()
-            || (written.boot_id.is_some() && written.boot_id == self.world.boot_id());
-        (written.format == FORMAT && is_of_this_boot).then_some(written)
+            || written.boot_id.is_some_and(|id| self.world.boot_id().as_deref() == Some(id));
+        is_of_this_boot.then_some(written)
     }
 
     /// Makes room for an entry before it is asked for.
@@ -232,22 +221,21 @@ impl Cache<'_> {
         key: &EntryKey,
         entry: &Entry,
     ) -> anyhow::Result<()> {
-        let written = Written {
-            format: FORMAT,
-            rule: key.rule.to_string(),
-            robot: key.robot.to_string(),
-            api_url: key.api_url.clone(),
-            settings: key.settings.clone(),
-            bearer: key.bearer.clone(),
-            token: entry.token.clone(),
+        let rule = key.rule.to_string();
+        let boot_id = if self.folder.is_in_memory() { None } else { self.world.boot_id() };
+        let content = sealed(&Written {
+            rule: &rule,
+            robot: key.robot.as_str(),
+            api_url: &key.api_url,
+            settings: &key.settings,
+            bearer: key.bearer.as_deref(),
+            token: entry.token.expose(),
             lifetime_ms: u64::try_from(entry.lifetime.as_millis()).unwrap_or(u64::MAX),
             obtained: entry.obtained,
-            boot_id: if self.folder.is_in_memory() { None } else { self.world.boot_id() },
+            boot_id: boot_id.as_deref(),
             spread: entry.spread,
             discovery: entry.discovery.clone(),
-        };
-        let json = zeroize::Zeroizing::new(serde_json::to_vec(&written)?);
-        let content = zeroize::Zeroizing::new(sealed(&json));
+        })?;
         let name = key.name(suffix::ENTRY);
         room.write(&name, &content).with_context(|| format!("the entry `{name}`"))?;
         self.sweep();
@@ -283,7 +271,10 @@ impl Cache<'_> {
                 continue;
             }
             if name.ends_with(suffix::ENTRY) {
-                let rule = self.read(&name).and_then(|bytes| rule_inside(&bytes));
+                // One of an earlier boot too, which counts as absent elsewhere.
+                let rule = self
+                    .read(&name)
+                    .and_then(|bytes| Server::parse(unsealed::<Written<'_>>(&bytes)?.rule).ok());
                 if rule.is_some_and(|rule| is_meant(&rule)) {
                     let _ = self.folder.remove(&name);
                 }
@@ -294,12 +285,35 @@ impl Cache<'_> {
     }
 }
 
-/// The rule that is written in an entry or an attempt record.
-pub(super) fn rule_inside(bytes: &[u8]) -> Option<Server> {
-    #[derive(Deserialize)]
-    struct OfRule {
-        rule: String,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::hex;
+
+    #[test]
+    fn r10_what_is_written_changes_only_with_its_format() {
+        let moment = Moment::new(Duration::from_secs(1_800_000_000), Duration::from_secs(300));
+        let written = Written {
+            rule: "h/org",
+            robot: "acme+ci",
+            api_url: "https://h/",
+            settings: "5e77",
+            bearer: Some("b"),
+            token: "t.o.k",
+            lifetime_ms: 3_600_000,
+            obtained: moment,
+            boot_id: None,
+            spread: 1.0,
+            discovery: Some(KeptDiscovery {
+                issuer: "i".to_owned(),
+                token_endpoint: "e".to_owned(),
+                read: moment,
+            }),
+        };
+        let shown = (FORMAT, hex(&sealed(&written).expect("bytes")));
+        let wanted = "e5a6d2fd3d51892f05682f6f72670761636d652b63690a68747470733a2f2f682f043565\
+                      373701016205742e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000f03f01016901\
+                      6580a0f1c2b134e0a712";
+        assert_eq!(shown, (2, wanted.to_owned()), "a change needs another FORMAT");
     }
-    let of: OfRule = serde_json::from_slice(bytes).ok()?;
-    Server::parse(&of.rule).ok()
 }

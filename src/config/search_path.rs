@@ -48,30 +48,9 @@ impl SearchPath {
         }
     }
 
-    /// The search path in one line, to name by it what depends on it; `None` where a path is not
-    /// UTF-8.
-    pub fn as_text(&self) -> Option<String> {
-        serde_json::to_string(self).ok()
-    }
-
     /// Whether this is the user's own file, which counts as absent where a folder on the way to it
     /// cannot be searched.
     pub(super) fn is_users_own(&self, path: &Path) -> bool {
         matches!(self, Self::Usual { user: Some(user), .. } if user == path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_path_that_is_not_utf_8_has_no_text() {
-        let path = |bytes: &[u8]| SearchPath::Chosen(PathBuf::from(OsStr::from_bytes(bytes)));
-        assert_eq!(path(b"/a").as_text().as_deref(), Some(r#"{"chosen":"/a"}"#));
-        assert_eq!(path(b"/\xff").as_text(), None);
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::rc::Rc;
 use std::time::Duration;
 
+use quayfed::cache::Cache;
 use quayfed::protocol::Answer;
 use quayfed::world::Clock as _;
 
@@ -210,11 +211,10 @@ fn r14_after_any_other_refusal_what_lives_is_served_until_it_is_spent() {
 }
 
 fn elapsed(host: &Host) -> Duration {
-    let entry = &host.entries()[0];
-    let text = fs::read_to_string(entry).expect("an entry");
-    let json: serde_json::Value =
-        serde_json::from_str(text.split_once('\n').expect("a seal").1).expect("JSON");
-    host.clock.boot() - Duration::from_millis(json["obtained"]["boot"].as_u64().expect("a time"))
+    let world = host.world();
+    let holdings = Cache::existing(&world).remove(0).holdings();
+    let entry = holdings[0].entry.as_ref().expect("an entry");
+    host.clock.boot() - entry.obtained.boot()
 }
 
 #[test]

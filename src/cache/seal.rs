@@ -1,0 +1,65 @@
+//! How a file of the cache is written: a checksum, then the value in postcard's format. Both cost
+//! next to nothing to read.
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash64;
+use zeroize::Zeroizing;
+
+/// The version of everything that is written. A value in this format does not describe itself: each
+/// change of a type that is written needs another version, and a test that pins the bytes tells.
+/// Names and checksums depend on it, so that another version's files are no files at all.
+pub(super) const FORMAT: u32 = 2;
+
+/// The length of a checksum in bytes.
+const CHECKSUM: usize = size_of::<u64>();
+
+/// A checksum against accidents (XXH64): whoever could forge one may write the file anyway. Not a
+/// digest of the processor's own: finding out whether it has one costs more than the sum.
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
+    XxHash64::oneshot(FORMAT.into(), bytes)
+}
+
+/// A value as it is written; it may be a secret.
+pub(super) fn sealed(value: &impl Serialize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let content = Zeroizing::new(postcard::to_allocvec(value).context("it has no binary form")?);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(CHECKSUM + content.len()));
+    bytes.extend_from_slice(&checksum(&content).to_le_bytes());
+    bytes.extend_from_slice(&content);
+    Ok(bytes)
+}
+
+/// The value that was written, if its checksum holds.
+pub(super) fn unsealed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let (seal, content) = bytes.split_first_chunk::<CHECKSUM>()?;
+    if u64::from_le_bytes(*seal) != checksum(content) {
+        return None;
+    }
+    let (value, rest) = postcard::take_from_bytes(content).ok()?;
+    rest.is_empty().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r23_a_damaged_content_is_no_content() {
+        let whole = sealed(&"content").expect("bytes");
+        assert_eq!(unsealed(&whole), Some("content"));
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 0x01;
+            assert_eq!(unsealed::<&str>(&damaged), None, "{position}");
+        }
+        for length in 0..whole.len() {
+            assert_eq!(unsealed::<&str>(&whole[..length]), None);
+        }
+    }
+
+    #[test]
+    fn r23_a_value_with_something_behind_it_is_no_value() {
+        let two = sealed(&("content", 1u8)).expect("bytes");
+        assert_eq!(unsealed::<&str>(&two), None);
+    }
+}
