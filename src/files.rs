@@ -96,6 +96,14 @@ pub fn read_input(path: &Path, cap: u64) -> Result<Input, InputError> {
     Ok(Input { bytes, metadata })
 }
 
+/// The text of a file of the kernel's that has at most `N` bytes, which it gives in one read.
+pub fn read_at_once<const N: usize>(path: &Path) -> Option<String> {
+    let file = open_input(path).ok()?;
+    let mut bytes = [0; N];
+    let length = rustix::io::read(&file, &mut bytes).ok()?;
+    Some(std::str::from_utf8(&bytes[..length]).ok()?.to_owned())
+}
+
 /// A folder that an operator filled: its names and its handle's metadata, taken before it was listed.
 #[derive(Debug)]
 pub struct InputFolder {

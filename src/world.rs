@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, Timespec};
 use zeroize::Zeroize as _;
 
+use crate::files;
 use crate::log::{Level, Log};
 use crate::moment::Moment;
 use crate::redaction::Redactor;
@@ -99,7 +100,7 @@ impl World {
 
     /// What tells this boot of the host from any other.
     pub fn boot_id(&self) -> Option<String> {
-        let id = std::fs::read_to_string(&self.places.boot_id).ok()?;
+        let id = files::read_at_once::<64>(&self.places.boot_id)?;
         Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
