@@ -67,7 +67,8 @@ pub(super) fn run(
     let now = world.now();
     let cache_notice = cache::chosen_in_vain(world);
     if arguments.metrics {
-        terminal.write(&metrics::of(&holdings, cache_notice.is_some(), now));
+        let uid = world.caller.uid_on_the_host();
+        terminal.write(&metrics::of(&holdings, cache_notice.is_some(), uid, now));
         return Ok(WELL);
     }
     let report = Report {

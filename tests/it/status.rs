@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use quayfed::cache::Cache;
 use quayfed::cache::attempt::Taken;
@@ -176,7 +178,8 @@ fn a_chosen_cache_folder_that_does_not_serve_is_told_with_what_serves_instead() 
                      or unset it",
         })
     );
-    assert!(drawn(PIPED, &["--metrics"]).contains("\nquayfed_cache_dir_unusable 1\n"));
+    let metric = format!("\nquayfed_cache_dir_unusable{{uid=\"{}\"}} 1\n", world.caller.uid());
+    assert!(drawn(PIPED, &["--metrics"]).contains(&metric));
 }
 
 #[test]
@@ -372,7 +375,8 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
     assert_eq!(drawn(&host, PIPED, &["--metrics"]), (0, text.clone()));
     let (refused, _) = ran(&world(&host), PIPED, &["status"]);
     assert!(refused.is_err(), "the table needs the configuration");
-    // Seconds since 1970 and digests differ from run to run.
+    // Who runs this, seconds since 1970 and digests differ from run to run.
+    let uid = format!("uid=\"{}\"", world(&host).caller.uid());
     let mut shown = String::new();
     for line in text.lines() {
         let is_time = line.contains("timestamp_seconds{");
@@ -386,7 +390,7 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
                 format!("{before}entry=\"DIGEST\"}} {value}")
             }
         };
-        shown += &(line + "\n");
+        shown += &(line.replace(&uid, "uid=\"UID\"") + "\n");
     }
     insta::assert_snapshot!(shown);
     let description =
@@ -395,6 +399,43 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
         let name = name.split(' ').next().expect("a name");
         assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
     }
+}
+
+#[test]
+fn the_metrics_are_such_as_a_strict_reader_takes() {
+    let host = eventful_host();
+    let (_, text) = drawn(&host, PIPED, &["--metrics"]);
+    assert!(text.ends_with('\n'));
+    let (mut families, mut series) = (BTreeSet::new(), BTreeSet::new());
+    let mut lines = text.lines().peekable();
+    while let Some(help) = lines.next() {
+        let (name, help) = help.strip_prefix("# HELP ").expect(help).split_once(' ').expect(help);
+        assert!(families.insert(name) && help.ends_with('.'), "{name} {help}");
+        assert_eq!(lines.next(), Some(&*format!("# TYPE {name} gauge")));
+        let is_in_base_units = name.ends_with("_seconds")
+            || ["quayfed_renewal_failures", "quayfed_cache_dir_unusable"].contains(&name);
+        assert!(is_in_base_units, "{name}");
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            let (of, value) = sample.rsplit_once(' ').expect(sample);
+            assert!(of.starts_with(&format!("{name}{{uid=\"")) && of.ends_with("\"}"), "{sample}");
+            assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{sample}");
+            assert!(series.insert(of), "{of} twice");
+        }
+    }
+    // Where it is installed (Debian: prometheus), the reader of Prometheus itself.
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: promtool is not here");
+        return;
+    };
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("written");
+    let ran = Ran::from(child.wait_with_output().expect("an end"));
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), "", ""));
 }
 
 #[test]

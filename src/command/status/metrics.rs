@@ -52,18 +52,18 @@ const METRICS: [Metric; 6] = [
 ];
 
 /// Whether `QUAYFED_CACHE_DIR` names a folder that does not serve, and all metrics of all that is
-/// kept.
-pub(super) fn of(holdings: &[Holding], is_chosen_in_vain: bool, now: Moment) -> String {
+/// kept in the cache of a user.
+pub(super) fn of(holdings: &[Holding], is_chosen_in_vain: bool, uid: u32, now: Moment) -> String {
     let mut text = String::new();
     let (name, help) = CHOSEN_IN_VAIN;
     let value = u8::from(is_chosen_in_vain);
     head(&mut text, name, help);
-    let _ = writeln!(text, "{name} {value}");
+    let _ = writeln!(text, "{name}{{uid=\"{uid}\"}} {value}");
     for (name, help, value) in METRICS {
         head(&mut text, name, help);
         for holding in holdings {
             if let Some(value) = value(holding, now) {
-                let _ = writeln!(text, "{name}{{{}}} {value}", labels(holding));
+                let _ = writeln!(text, "{name}{{uid=\"{uid}\",{}}} {value}", labels(holding));
             }
         }
     }
