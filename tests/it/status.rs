@@ -138,7 +138,7 @@ fn where_nothing_is_configured_the_screen_says_how_to_begin() {
     assert!(!host.cache.exists(), "only reads");
 }
 
-/// A world where QUAYFED_CACHE_DIR names this path, and the runtime folder serves.
+/// A world where `QUAYFED_CACHE_DIR` names this path, and the runtime folder serves.
 fn with_cache_dir(host: &Host, path: &Path, runtime: &Path) -> World {
     let environment = Environment::of([
         ("QUAYFED_CONFIG", host.configuration.as_path()),
