@@ -100,6 +100,7 @@ impl Bench {
     fn tidy_up(&self) {
         self.seat.set("REGISTRY_AUTH_FILE", self.seat.path("home/auth.json").display());
         self.seat.set("XDG_RUNTIME_DIR", self.seat.path("run").display());
+        self.seat.unset("DOCKER_CONFIG");
         let _ = fs::remove_dir_all(self.seat.path("run/containers"));
         self.seat.make_folder("run/containers", 0o700);
         let _ = fs::remove_file(self.seat.path(IN_THE_HOME));
@@ -313,9 +314,13 @@ fn look_everywhere(at: &Bench) -> Result<(), String> {
         "run/containers/auth.json",
         "home/.config/containers/auth.json",
         "home/.docker/config.json",
+        "home/chosen/config.json",
     ]
     .map(|name| {
         at.diary.forget();
+        if name.contains("/chosen/") {
+            at.seat.set("DOCKER_CONFIG", at.seat.path("home/chosen").display());
+        }
         let (folder, _) = name.rsplit_once('/').expect("a folder");
         at.seat.make_folder(folder, 0o700);
         let file = at.seat.write(name, &content, 0o600);
