@@ -18,6 +18,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::digest::hex;
+use crate::failure::Failure;
 use crate::files::{self, PrivateFolder, TEMPORARY};
 use crate::world::{Caller, World};
 
@@ -62,7 +63,7 @@ impl<'a> Cache<'a> {
     /// those that served in other circumstances, such as before a login. One that was chosen and
     /// serves is the only one.
     pub fn existing(world: &'a World) -> Vec<Self> {
-        let chosen = world.environment.path("QUAYFED_CACHE_DIR");
+        let chosen = world.environment.path(CHOSEN);
         let mut caches: Vec<Self> = Vec::new();
         for candidate in candidates(world) {
             let Ok(folder) = candidate.open_existing(world.caller.uid()) else { continue };
@@ -169,14 +170,33 @@ impl Candidate {
         Ok(folder)
     }
 
-    /// Makes the folder, where its place is in memory: an empty folder must not end up in an image
-    /// layer either.
-    fn make(&self, caller: &Caller) -> Result<(), String> {
-        let owner = caller.uid();
+    /// Why it does not serve, or would not once it was made; nothing is made.
+    fn fault(&self, caller: &Caller) -> Option<String> {
+        match self.open_existing(caller.uid()) {
+            Err(_) if self.path.is_absolute() && !self.path.exists() => self.may_make(caller).err(),
+            opened => opened.err(),
+        }
+    }
+
+    fn may_make(&self, caller: &Caller) -> Result<(), String> {
+        self.must_be_made_in_memory()?;
+        let shared = self.shared_parent.as_deref().filter(|shared| !shared.exists());
+        let first = shared.unwrap_or(&self.path);
+        PrivateFolder::may_make(first, caller.uid(), |uid| caller.may_be_root(uid))
+    }
+
+    /// An empty folder must not end up in an image layer either.
+    fn must_be_made_in_memory(&self) -> Result<(), String> {
         let existing = self.path.ancestors().find(|folder| folder.exists());
         if self.must_be_in_memory && !existing.is_some_and(files::is_in_memory) {
             return Err(NOT_IN_MEMORY.to_owned());
         }
+        Ok(())
+    }
+
+    fn make(&self, caller: &Caller) -> Result<(), String> {
+        let owner = caller.uid();
+        self.must_be_made_in_memory()?;
         if let Some(shared) = &self.shared_parent
             && !shared.exists()
         {
@@ -201,6 +221,29 @@ pub fn places(world: &World) -> Vec<(PathBuf, Option<String>)> {
     places
 }
 
+/// Why the folder that `QUAYFED_CACHE_DIR` names does not serve, and what does instead: a `get` goes
+/// on without a word. Nothing is made.
+pub fn chosen_in_vain(world: &World) -> Option<Failure> {
+    world.environment.get(CHOSEN)?;
+    let mut candidates = candidates(world);
+    let chosen = candidates.next()?;
+    let (fault, instead) = match chosen.fault(&world.caller) {
+        Some(fault) => (fault, candidates.find(|it| it.fault(&world.caller).is_none())),
+        None => (chosen.open_existing(world.caller.uid()).ok()?.why_not_written()?, None),
+    };
+    let instead = match instead {
+        Some(other) => format!("tokens are kept in {} instead", other.path.display()),
+        None => "nothing is cached".to_owned(),
+    };
+    Some(Failure::new(
+        format!("{CHOSEN} does not serve: `{}` {fault}; {instead}", chosen.path.display()),
+        format!("set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or unset it"),
+    ))
+}
+
+/// The variable that names a place of one's own for the cache.
+const CHOSEN: &str = "QUAYFED_CACHE_DIR";
+
 /// The places of R22, best first. Reading who the caller is in the parent namespace is put off
 /// until the places before have failed.
 fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
@@ -211,7 +254,7 @@ fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
     };
     let in_memory =
         |path: PathBuf| Candidate { path, must_be_in_memory: true, shared_parent: None };
-    let chosen = world.environment.path("QUAYFED_CACHE_DIR").map(named);
+    let chosen = world.environment.path(CHOSEN).map(named);
     let runtime =
         world.environment.path("XDG_RUNTIME_DIR").map(|path| in_memory(path.join("quayfed")));
     let by_user = std::iter::once(()).flat_map(move |()| {

@@ -187,7 +187,7 @@ impl PrivateFolder {
     pub fn open(path: &Path, owner: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| describe(&error.into()))?;
+            .map_err(|error| why_not_opened(path, error))?;
         let status = rustix::fs::fstat(&handle).map_err(|error| describe(&error.into()))?;
         if status.st_uid != owner {
             return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
@@ -210,8 +210,7 @@ impl PrivateFolder {
         )
     }
 
-    /// Makes the folder (0700) where its parent is `owner`'s own, or one with the sticky bit that
-    /// `is_root` says is root's; elsewhere it would be left behind in somebody else's place.
+    /// Makes the folder (0700) where that is allowed.
     pub fn make(path: &Path, owner: u32, is_root: impl Fn(u32) -> bool) -> Result<(), String> {
         Self::make_with(path, owner, is_root, Mode::RWXU)
     }
@@ -222,25 +221,45 @@ impl PrivateFolder {
         is_root: impl Fn(u32) -> bool,
         mode: Mode,
     ) -> Result<(), String> {
-        let parent = path.parent().ok_or("has no parent folder")?;
-        let status = rustix::fs::stat(parent).map_err(|error| describe(&error.into()))?;
-        let is_sticky_of_root = status.st_mode & 0o1000 != 0 && is_root(status.st_uid);
-        if status.st_uid != owner && !is_sticky_of_root {
-            return Err(format!("its parent folder belongs to uid {}", status.st_uid));
-        }
+        Self::may_make(path, owner, is_root)?;
         match rustix::fs::mkdir(path, mode) {
             Ok(()) if mode == Mode::RWXU => Ok(()),
             // The umask does not say who may enter a shared folder.
             Ok(()) => rustix::fs::chmod(path, mode).map_err(|error| describe(&error.into())),
             // Another process was faster; whether it serves is found out when it is opened.
             Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(describe(&error.into())),
+            Err(error) => Err(not_made(error)),
         }
+    }
+
+    /// Whether a folder that does not exist may be made: where its parent is `owner`'s own, or one
+    /// with the sticky bit that `is_root` says is root's; elsewhere it would be left behind in
+    /// somebody else's place.
+    pub fn may_make(path: &Path, owner: u32, is_root: impl Fn(u32) -> bool) -> Result<(), String> {
+        let parent = path.parent().ok_or("has no parent folder")?;
+        let status = rustix::fs::stat(parent).map_err(|error| match error {
+            rustix::io::Errno::NOENT => "does not exist, like its parent folder".to_owned(),
+            error => not_made(error),
+        })?;
+        let is_sticky_of_root = status.st_mode & 0o1000 != 0 && is_root(status.st_uid);
+        if status.st_uid != owner && !is_sticky_of_root {
+            let parents = status.st_uid;
+            return Err(format!("does not exist, and its parent folder belongs to uid {parents}"));
+        }
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(parent, access).map_err(not_made)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why nothing can be written into it, as far as that can be told without writing.
+    pub fn why_not_written(&self) -> Option<String> {
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let error = rustix::fs::accessat(&self.handle, ".", access, AtFlags::empty()).err()?;
+        Some(format!("cannot be written to ({})", describe(&error.into())))
     }
 
     /// Whether it lives in memory (tmpfs), so that it is empty after a boot.
@@ -341,6 +360,20 @@ impl PrivateFolder {
         let handle = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(File::from(handle))
     }
+}
+
+/// Why a folder could not be opened; a link to one is not called what it is by the system.
+fn why_not_opened(path: &Path, error: rustix::io::Errno) -> String {
+    match error {
+        rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP if path.is_symlink() => {
+            "is a symbolic link".to_owned()
+        }
+        error => format!("cannot be opened ({})", describe(&error.into())),
+    }
+}
+
+fn not_made(error: rustix::io::Errno) -> String {
+    format!("does not exist and cannot be made ({})", describe(&error.into()))
 }
 
 /// How the name of a file begins that is being written.

@@ -127,11 +127,13 @@ struct Passed<T> {
     mark: Mark,
     title: String,
     details: Vec<Detail>,
+    /// What deserves a look all the same.
+    notice: Option<Failure>,
 }
 
 impl<T> Passed<T> {
     fn new(value: T, title: impl Into<String>) -> Self {
-        Self { value, mark: Mark::Good, title: title.into(), details: Vec::new() }
+        Self { value, mark: Mark::Good, title: title.into(), details: Vec::new(), notice: None }
     }
 
     fn with(mut self, text: impl Into<String>) -> Self {
@@ -208,8 +210,8 @@ impl Walk<'_> {
         let walked = walk(self);
         let took = Some(self.world.clock.boot().saturating_sub(began));
         let (step, value) = match walked {
-            Ok(Passed { value, mark, title, details }) => {
-                (Step { name, title, mark, took, details, failure: None }, Some(value))
+            Ok(Passed { value, mark, title, details, notice }) => {
+                (Step { name, title, mark, took, details, failure: notice }, Some(value))
             }
             Err(Failed { failure, details }) => {
                 let (title, failure) = (label.to_owned(), Some(failure));
@@ -278,7 +280,7 @@ impl Walk<'_> {
                 let identity = &rule.identity;
                 details
                     .push(Detail::new(format!("identity `{}`: {}", identity.name, identity.place)));
-                Ok(Passed { value: rule, mark: Mark::Good, title, details })
+                Ok(Passed { details, ..Passed::new(rule, title) })
             }
         }
     }
@@ -333,12 +335,17 @@ impl Walk<'_> {
             let title = "Cache directory: none serves, so every pull makes an exchange";
             Passed { mark: Mark::Unknown, ..Passed::new((), title) }
         };
-        for (path, fault) in places {
+        let notice = cache::chosen_in_vain(self.world);
+        // The notice tells of the place that was chosen.
+        for (path, fault) in places.into_iter().skip(usize::from(notice.is_some())) {
             if let Some(fault) = fault {
                 passed = passed.with(format!("passed over: {} {fault}", path.display()));
             }
         }
-        passed
+        if notice.is_some() {
+            passed.mark = Mark::Unknown;
+        }
+        Passed { notice, ..passed }
     }
 
     fn registry(&self, rule: &Rule) -> Result<Passed<Challenge>, Failed> {
@@ -397,9 +404,8 @@ impl Walk<'_> {
             details.push(of_clock("Quay's clock", ahead));
         }
         details.extend(self.details_of_connection(&rule.connection));
-        let passed = |title: &str, mark, details| {
-            Ok(Passed { value: (), mark, title: title.to_owned(), details })
-        };
+        let passed =
+            |title: &str, mark, details| Ok(Passed { mark, details, ..Passed::new((), title) });
         let result = match forecast.verdict() {
             Verdict::Refuse(failure) => Err(Failed { failure: failure.clone(), details }),
             Verdict::Unknown(_) if forecast.is_clear() => passed(

@@ -54,6 +54,9 @@ for a token, and what has just failed is not asked for again before its time.
 where this host cannot see it; it is not for timers. A process that is asking
 already is waited for even then.
 
+It renews what is cached for the user who calls it: every user has a cache that
+nobody else can enter.
+
 A rule whose token or secret is in an environment variable that is not set here
 belongs to other environments, such as CI jobs, and is passed over unless its
 REGISTRY is named.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cache::Cache;
 use crate::cache::attempt::{Attempt, Patience};
 use crate::cache::entry::EntryKey;
 use crate::cache::freshness::Freshness;
 use crate::cache::inventory::Holding;
+use crate::cache::{self, Cache};
 use crate::command::{FAILED, WELL};
 use crate::config;
 use crate::config::settings::Rule;
@@ -50,7 +50,7 @@ States:
   broken  the configuration has a mistake there
 
 Exit codes:
-  0  nothing needs attention; with --metrics, whatever they say
+  0  no rule needs attention; with --metrics, whatever they say
   1  a rule has a mistake, or the last renewal under one has failed
   2  not called as this help says
 
@@ -65,12 +65,15 @@ pub(super) fn run(
     let cache = Cache::existing(world).into_iter().next();
     let holdings = cache.as_ref().map(Cache::holdings).unwrap_or_default();
     let now = world.now();
+    let cache_notice = cache::chosen_in_vain(world);
     if arguments.metrics {
-        terminal.write(&metrics::of(&holdings, now));
+        let uid = world.caller.uid_on_the_host();
+        terminal.write(&metrics::of(&holdings, cache_notice.is_some(), uid, now));
         return Ok(WELL);
     }
     let report = Report {
         cache: cache.as_ref().map(|cache| cache.path().display().to_string()),
+        cache_notice,
         now,
         rows: rows(world, holdings)?,
     };
@@ -85,6 +88,8 @@ pub(super) fn run(
 /// Everything that is shown.
 struct Report {
     cache: Option<String>,
+    /// Why the folder that was chosen for it does not serve.
+    cache_notice: Option<Failure>,
     now: Moment,
     rows: Vec<Row>,
 }

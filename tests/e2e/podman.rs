@@ -1,5 +1,7 @@
 //! podman, as root: against a registry behind the sandbox's `/v2/auth`, over TLS.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -7,8 +9,8 @@ use serde_json::json;
 
 use crate::report::Report;
 use crate::run::{Ran, Runs as _, version_of};
-use crate::scene::{Diary, OTHER_ROBOT, ROBOT, Registry, Scene, Seat};
-use crate::{Need, Part};
+use crate::scene::{Diary, OTHER_ROBOT, ROBOT, Registry, Scene, Seat, make_folder};
+use crate::{Need, Part, apart};
 
 pub(crate) const PART: Part = Part {
     name: "podman",
@@ -23,11 +25,18 @@ pub(crate) const PART: Part = Part {
 fn play(report: &mut Report) {
     let bench = Bench::new();
     report.client("podman", &version_of("podman", &["--version"]));
-    for (name, operation) in OPERATIONS {
+    let play = |report: &mut Report, (name, operation): &Operation| {
         report.operation(name, || {
             bench.tidy_up();
             operation(&bench)
         });
+    };
+    for operation in OPERATIONS {
+        play(report, operation);
+    }
+    match apart::why_not() {
+        Some(reason) => report.skip(APART.0, &reason),
+        None => play(report, &APART),
     }
 }
 
@@ -45,6 +54,11 @@ const OPERATIONS: &[Operation] = &[
     ("login as another robot", login_as_another_robot),
     ("login as the same robot", login_as_the_same_robot),
     ("logout", logout),
+    ("logout without REGISTRY_AUTH_FILE", logout_of_the_runtime_folder),
+    (
+        "logout without REGISTRY_AUTH_FILE, the helper named in the home",
+        logout_where_the_home_names_the_helper,
+    ),
     ("logout --all", logout_of_all),
     ("credHelpers in each place where podman looks", look_everywhere),
     ("credential-helpers in registries.conf", use_registries_conf),
@@ -56,6 +70,12 @@ const OPERATIONS: &[Operation] = &[
     ("a helper that is not there", miss_the_helper),
     ("the robot token ends between two pulls", outlive_a_robot_token),
 ];
+
+/// In /run, which must be ours alone.
+const APART: Operation =
+    ("logout without REGISTRY_AUTH_FILE and XDG_RUNTIME_DIR", logout_of_roots_runtime_folder);
+
+const IN_THE_HOME: &str = "home/.config/containers/auth.json";
 
 /// Where podman is tried: the helper under its own name and under a watched one.
 struct Bench {
@@ -78,6 +98,12 @@ impl Bench {
 
     /// What an operation changed does not concern the next one.
     fn tidy_up(&self) {
+        self.seat.set("REGISTRY_AUTH_FILE", self.seat.path("home/auth.json").display());
+        self.seat.set("XDG_RUNTIME_DIR", self.seat.path("run").display());
+        self.seat.unset("DOCKER_CONFIG");
+        let _ = fs::remove_dir_all(self.seat.path("run/containers"));
+        self.seat.make_folder("run/containers", 0o700);
+        let _ = fs::remove_file(self.seat.path(IN_THE_HOME));
         self.seat.use_helper_for(&[(self.scene.host(), "quayfed-watched")]);
         self.seat.write_registries_conf("");
         self.diary.forget();
@@ -86,6 +112,21 @@ impl Bench {
 
     fn podman<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         self.seat.command("podman", arguments)
+    }
+
+    /// Fails unless a logout makes the helper forget its token, and leaves the entry in this file.
+    fn must_log_out_of(&self, file: &Path) -> Result<(), String> {
+        let host = self.scene.host();
+        self.seat.robot_token(host)?;
+        let exchanges = self.scene.exchanges();
+        let ran = self.podman(["logout", host]).succeed()?;
+        let said = format!("Removed login credentials for {host}\n");
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (&*said, ""));
+        assert_eq!(self.diary.count("erase"), 1);
+        assert_eq!(read_json(file)["credHelpers"][host], "quayfed-watched", "the entry stays");
+        self.pull(&self.image).succeed()?;
+        assert_eq!(self.scene.exchanges(), exchanges + 1, "the next pull gets a new token");
+        Ok(())
     }
 
     /// Pulls an image that is not there yet.
@@ -199,11 +240,70 @@ fn logout(at: &Bench) -> Result<(), String> {
     at.podman(["logout", at.scene.host()]).succeed().map(|_| ())
 }
 
+/// podman logs out of the file in its runtime folder alone, wherever it found the helper.
+fn logout_of_the_runtime_folder(at: &Bench) -> Result<(), String> {
+    let content = at.seat.auth_file();
+    at.seat.unset("REGISTRY_AUTH_FILE");
+    let file = at.seat.write("run/containers/auth.json", &content.to_string(), 0o600);
+    at.must_log_out_of(&file)?;
+    at.podman(["logout", "--all"]).succeed()?;
+    assert_eq!(read_json(&file).get("credHelpers"), None);
+    Ok(())
+}
+
+/// As root does without a login: by sudo, or in a service.
+fn logout_of_roots_runtime_folder(at: &Bench) -> Result<(), String> {
+    let content = at.seat.auth_file();
+    at.seat.unset("REGISTRY_AUTH_FILE");
+    at.seat.unset("XDG_RUNTIME_DIR");
+    let file = Path::new("/run/containers/0/auth.json");
+    make_folder(file.parent().expect("a folder"));
+    fs::write(file, content.to_string()).expect("written");
+    let result = at.must_log_out_of(file);
+    fs::remove_file(file).expect("removed");
+    result
+}
+
+/// podman does not even ask the helper, blames docker, and ends with exit code 0.
+fn logout_where_the_home_names_the_helper(at: &Bench) -> Result<(), String> {
+    let (host, content) = (at.scene.host(), at.seat.auth_file());
+    at.seat.unset("REGISTRY_AUTH_FILE");
+    let file = at.seat.write(IN_THE_HOME, &content.to_string(), 0o600);
+    at.seat.robot_token(host)?;
+    let exchanges = at.scene.exchanges();
+    for words in [["logout", host], ["logout", "--all"]] {
+        let ran = at.podman(words).succeed()?;
+        let said = match words[1] {
+            "--all" => "Removed login credentials for all registries\n".to_owned(),
+            _ => format!(
+                "Not logged into {host} with current tool. Existing credentials were established \
+                 via docker login. Please use docker logout instead.\n"
+            ),
+        };
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (&*said, ""));
+    }
+    assert_eq!(at.diary.count("erase"), 0);
+    assert_eq!(read_json(&file), content, "as it was");
+    at.pull(&at.image).succeed()?;
+    assert_eq!(at.scene.exchanges(), exchanges, "the token is still cached");
+    let file = file.display().to_string();
+    at.podman(["logout", "--authfile", &file, host])
+        .succeed()?
+        .must_say(&["Removed login credentials for"])?;
+    assert_eq!(at.diary.count("erase"), 1);
+    Ok(())
+}
+
+fn read_json(file: &Path) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(file).expect("a file")).expect("JSON")
+}
+
 fn logout_of_all(at: &Bench) -> Result<(), String> {
     let ran = at.podman(["logout", "--all"]).succeed()?;
     ran.must_say(&["Removed login credentials for all registries"])?;
     let left = at.seat.auth_file();
     assert_eq!(left.get("credHelpers"), None, "{left}");
+    assert_eq!(at.diary.count("erase"), 1);
     at.pull(&at.image).fail()?.must_say(&["unauthorized"])
 }
 
@@ -214,17 +314,20 @@ fn look_everywhere(at: &Bench) -> Result<(), String> {
         "run/containers/auth.json",
         "home/.config/containers/auth.json",
         "home/.docker/config.json",
+        "home/chosen/config.json",
     ]
     .map(|name| {
         at.diary.forget();
+        if name.contains("/chosen/") {
+            at.seat.set("DOCKER_CONFIG", at.seat.path("home/chosen").display());
+        }
         let (folder, _) = name.rsplit_once('/').expect("a folder");
         at.seat.make_folder(folder, 0o700);
         let file = at.seat.write(name, &content, 0o600);
         let ran = at.pull(&at.image).succeed();
-        std::fs::remove_file(file).expect("removed");
+        fs::remove_file(file).expect("removed");
         ran.map(|_| (name, at.diary.count("get")))
     });
-    at.seat.set("REGISTRY_AUTH_FILE", at.seat.path("home/auth.json").display());
     for result in results {
         let (name, asked) = result?;
         assert_eq!(asked, 1, "{name}");

@@ -774,7 +774,38 @@ fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
     let (code, screen) = desk.screen(PIPED, &["doctor"]);
     assert_eq!(code, command::WELL, "{screen}");
     assert!(screen.contains("? Cache directory: none serves"), "{screen}");
-    assert!(screen.contains("passed over: /home/devops/cache "), "{screen}");
+    assert!(screen.contains(" has mode 0755, not\n    0700; nothing is cached\n"), "{screen}");
+}
+
+#[test]
+fn a_chosen_cache_folder_that_does_not_serve_deserves_a_look() {
+    let desk = Desk::new();
+    fs::set_permissions(desk.path("cache"), fs::Permissions::from_mode(0o755)).expect("mode set");
+    // As long as the path that takes its place on the screen.
+    let runtime = tempfile::Builder::new().prefix("q").rand_bytes(4).tempdir_in("/dev/shm");
+    let runtime = runtime.expect("a folder in memory");
+    let path = runtime.path().display().to_string();
+    let desk = desk.with("XDG_RUNTIME_DIR", &|_| path.clone());
+    for (name, looks) in [("", COLOURED), ("_narrow", NARROW), ("_piped", PIPED)] {
+        let (code, screen) = desk.screen(looks, &["doctor"]);
+        assert_eq!(code, command::WELL, "{screen}");
+        let screen = screen.replace(&path, "/run/user/1000");
+        check(&format!("doctor_cache_in_vain{name}"), cache_step(&screen));
+    }
+    let (_, report) = desk.screen(PIPED, &["doctor", "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let step = report["steps"].as_array().expect("steps").iter().find(|it| it["name"] == "cache");
+    let step = step.expect("the step");
+    assert_eq!((&step["result"], step["cause"].is_string()), (&json!("unknown"), true), "{step}");
+}
+
+/// What a screen says of the cache directory.
+fn cache_step(screen: &str) -> &str {
+    let line_with = |text: &str| {
+        let at = screen.find(text).expect(text);
+        screen[..at].rfind('\n').map_or(0, |end| end + 1)
+    };
+    &screen[line_with("Cache directory")..line_with("Registry: ")]
 }
 
 #[test]

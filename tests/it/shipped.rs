@@ -1,11 +1,13 @@
 //! What is shipped beside the program: example, packaging, documents.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quayfed::config::settings::Settings;
+use quayfed::{cli, protocol};
 
 use crate::simulation::{Host, SimulatedClock};
 
@@ -210,6 +212,99 @@ fn make_install_installs_what_the_manifest_lists_and_nothing_else() {
     collect(target.path(), target.path(), &mut found);
     assert_eq!(found, wanted);
     assert!(found.contains("/usr/bin/docker-credential-quayfed"));
+}
+
+/// The units of a kind that are shipped: their names and texts.
+fn units(of: &str) -> Vec<(String, String)> {
+    let folder = root().join("packaging/systemd").join(of);
+    let names = fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+    let mut units: Vec<_> =
+        names.map(|name| (name.clone(), read(&format!("packaging/systemd/{of}/{name}")))).collect();
+    units.sort();
+    units
+}
+
+#[test]
+fn every_unit_is_installed_and_calls_what_the_program_takes() {
+    let manifest = read("packaging/manifest");
+    for of in ["system", "user"] {
+        let units = units(of);
+        assert_eq!(units.len(), 2, "a service and its timer");
+        for (name, text) in units {
+            let line =
+                format!("0644 packaging/systemd/{of}/{name} PREFIX/lib/systemd/{of}/{name}\n");
+            assert!(manifest.contains(&line), "{name} of {of}");
+            let commands: Vec<&str> =
+                text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+            assert_eq!(commands.len(), usize::from(name.ends_with(".service")), "{text}");
+            for command in commands {
+                let mut words = command.split(' ').map(OsString::from);
+                // systemd looks the name up: the units need not know the prefix.
+                assert_eq!(words.next().expect("a program"), protocol::PROGRAM);
+                let words: Vec<OsString> = words.collect();
+                let parsed = cli::parse(&words);
+                assert!(matches!(parsed, cli::Command::ForPeople(_)), "{command}: {parsed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn r22_the_unit_may_write_where_the_cache_of_root_may_be() {
+    let (_, text) = &units("system")[0];
+    for line in [
+        "ReadWritePaths=-/run/user/0",
+        "RuntimeDirectory=quayfed/root",
+        "RuntimeDirectoryMode=0700",
+        "RuntimeDirectoryPreserve=yes",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}");
+    }
+    // In a user namespace neither root nor its cache would be known.
+    for (_, text) in units("system").into_iter().chain(units("user")) {
+        for option in ["PrivateUsers=", "DynamicUser=", "ProcSubset=pid"] {
+            assert!(!text.lines().any(|line| line.starts_with(option)), "{option}");
+        }
+    }
+}
+
+#[test]
+fn systemd_finds_nothing_amiss_in_the_units() {
+    let version = Command::new("systemd-analyze").arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let version = version.ok().and_then(|text| text.split(' ').nth(1)?.parse::<u32>().ok());
+    if version.is_none_or(|version| version < 250) {
+        println!("skipped: it needs systemd-analyze of systemd 250 or later, here is {version:?}");
+        return;
+    }
+    for of in ["system", "user"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in units(of) {
+            let program = format!("ExecStart={}", env!("CARGO_BIN_EXE_docker-credential-quayfed"));
+            let text = text.replace(&format!("ExecStart={}", protocol::PROGRAM), &program);
+            fs::write(folder.path().join(name), text).expect("written");
+        }
+        let analyze = |arguments: &[&str]| {
+            let output = Command::new("systemd-analyze")
+                .arg(format!("--{of}"))
+                .args(arguments)
+                .args(units(of).iter().map(|(name, _)| folder.path().join(name)).filter(|path| {
+                    arguments[0] == "verify" || path.extension().is_some_and(|it| it == "service")
+                }))
+                .env("XDG_RUNTIME_DIR", folder.path())
+                .output()
+                .expect("run");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && stderr.is_empty(), "{of} {arguments:?}: {output:?}");
+        };
+        analyze(&["verify", "--man=no"]);
+        if of == "system" {
+            // An exposure of 2.5 of 10 at most.
+            analyze(&["security", "--offline=yes", "--threshold=25", "--no-pager"]);
+        }
+    }
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut BTreeSet<String>) {

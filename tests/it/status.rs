@@ -2,16 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use quayfed::cache::Cache;
 use quayfed::cache::attempt::Taken;
 use quayfed::deadline::Deadline;
 use quayfed::protocol::Answer;
 use quayfed::terminal::Looks;
-use quayfed::world::{Clock as _, World};
-use serde_json::Value;
+use quayfed::world::{Clock as _, Environment, World};
+use quayfed_sandbox::Sandbox;
+use serde_json::{Value, json};
 
+use crate::binary::{Home, Ran, at_sandbox, uid};
 use crate::screens::{COLOURED, NARROW, PIPED, check, ran, without_colours};
 use crate::simulation::{Does, Host, seconds};
 
@@ -131,6 +136,117 @@ fn where_nothing_is_configured_the_screen_says_how_to_begin() {
     assert_eq!(code, 0);
     check("status-empty", &screen);
     assert!(!host.cache.exists(), "only reads");
+}
+
+/// A world where `QUAYFED_CACHE_DIR` names this path, and the runtime folder serves.
+fn with_cache_dir(host: &Host, path: &Path, runtime: &Path) -> World {
+    let environment = Environment::of([
+        ("QUAYFED_CONFIG", host.configuration.as_path()),
+        ("QUAYFED_CACHE_DIR", path),
+        ("XDG_RUNTIME_DIR", runtime),
+    ]);
+    World { environment, ..world(host) }
+}
+
+#[test]
+fn a_chosen_cache_folder_that_does_not_serve_is_told_with_what_serves_instead() {
+    let host = Host::new();
+    // As long as the path that takes its place on the screen.
+    let runtime = tempfile::Builder::new().prefix("q").rand_bytes(4).tempdir_in("/dev/shm");
+    let runtime = runtime.expect("a folder in memory");
+    let chosen = runtime.path().join("shared");
+    fs::create_dir(&chosen).expect("a folder");
+    fs::set_permissions(&chosen, fs::Permissions::from_mode(0o755)).expect("mode set");
+    let world = with_cache_dir(&host, &chosen, runtime.path());
+    host.get_in(&world, "quay.example.com");
+    host.clock.pass(seconds(60));
+    let drawn = |looks, arguments: &[&str]| {
+        let (code, screen) = ran(&world, looks, &[&["status"], arguments].concat());
+        assert_eq!(code.expect("no failure"), 0, "a notice and no failure: {screen}");
+        screen.replace(&runtime.path().display().to_string(), "/run/user/1000")
+    };
+    for (name, looks) in [("", COLOURED), ("-piped", PIPED), ("-narrow", NARROW)] {
+        check(&format!("status-cache-in-vain{name}"), &drawn(looks, &[]));
+    }
+    let report: Value = serde_json::from_str(&drawn(PIPED, &["--json"])).expect("JSON");
+    assert_eq!(
+        report["cache_notice"],
+        json!({
+            "cause": "QUAYFED_CACHE_DIR does not serve: `/run/user/1000/shared` has mode 0755, \
+                      not 0700; tokens are kept in /run/user/1000/quayfed instead",
+            "hint": "set QUAYFED_CACHE_DIR to the absolute path of a folder of yours (mode 0700), \
+                     or unset it",
+        })
+    );
+    let metric = format!("\nquayfed_cache_dir_unusable{{uid=\"{}\"}} 1\n", world.caller.uid());
+    assert!(drawn(PIPED, &["--metrics"]).contains(&metric));
+}
+
+#[test]
+fn r22_each_reason_why_a_chosen_cache_folder_does_not_serve_is_told_and_nothing_is_made() {
+    let host = Host::new();
+    let at = |name: &str| host.folder.path().join(name);
+    fs::write(at("file"), "").expect("written");
+    fs::create_dir(at("folder")).expect("a folder");
+    fs::set_permissions(at("folder"), fs::Permissions::from_mode(0o700)).expect("mode set");
+    symlink(at("folder"), at("link")).expect("linked");
+    let notice = |path: &Path| {
+        let report = json_of(&with_cache_dir(&host, path, &at("")));
+        report["cache_notice"]["cause"].as_str().map(|cause| {
+            let cause = cause.strip_prefix("QUAYFED_CACHE_DIR does not serve: ").expect(cause);
+            let (fault, instead) = cause.rsplit_once("; ").expect(cause);
+            let runtime = at("quayfed");
+            assert_eq!(instead, format!("tokens are kept in {} instead", runtime.display()));
+            assert!(!runtime.exists(), "only reads");
+            fault.replace(&host.folder.path().display().to_string(), "/srv")
+        })
+    };
+    for (path, wanted) in [
+        (PathBuf::from("cache"), "`cache` is not an absolute path"),
+        (at("file"), "`/srv/file` cannot be opened (not a directory)"),
+        (at("link"), "`/srv/link` is a symbolic link"),
+        (at("not/there"), "`/srv/not/there` does not exist, like its parent folder"),
+    ] {
+        assert_eq!(notice(&path).as_deref(), Some(wanted));
+    }
+    for serves in [at("folder"), at("to-be-made")] {
+        assert_eq!(notice(&serves), None, "{}", serves.display());
+        assert!(serves == at("folder") || !serves.exists(), "only reads");
+    }
+}
+
+#[test]
+fn r22_a_chosen_cache_folder_of_somebody_elses_is_told_and_one_that_is_read_only() {
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let status = |home: &Home| {
+        let ran: Ran = home.helper("status").arg("--json").output().expect("run").into();
+        let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let cause = report["cache_notice"]["cause"].as_str().expect("a notice").to_owned();
+        cause.replace(&home.path("").display().to_string(), "~/")
+    };
+    home.make_folder("cache", 0o500);
+    assert_eq!(
+        status(&home),
+        "QUAYFED_CACHE_DIR does not serve: `~/cache` cannot be written to (permission denied); \
+         nothing is cached"
+    );
+    home.set("QUAYFED_CACHE_DIR", "/proc");
+    home.set("XDG_RUNTIME_DIR", home.path("cache").to_str().expect("text"));
+    // What serves instead is this machine's affair.
+    let foreign = status(&home);
+    let wanted = format!(
+        "QUAYFED_CACHE_DIR does not serve: `/proc` belongs to uid 0, not to uid {}; ",
+        uid()
+    );
+    assert!(foreign.starts_with(&wanted), "{foreign}");
+    home.set("QUAYFED_CACHE_DIR", "/proc/quayfed");
+    assert!(status(&home).contains("does not exist, and its parent folder belongs to uid 0; "));
+}
+
+fn json_of(world: &World) -> Value {
+    let (_, text) = ran(world, PIPED, &["status", "--json"]);
+    serde_json::from_str(&text).expect("JSON")
 }
 
 #[test]
@@ -259,7 +375,8 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
     assert_eq!(drawn(&host, PIPED, &["--metrics"]), (0, text.clone()));
     let (refused, _) = ran(&world(&host), PIPED, &["status"]);
     assert!(refused.is_err(), "the table needs the configuration");
-    // Seconds since 1970 and digests differ from run to run.
+    // Who runs this, seconds since 1970 and digests differ from run to run.
+    let uid = format!("uid=\"{}\"", world(&host).caller.uid());
     let mut shown = String::new();
     for line in text.lines() {
         let is_time = line.contains("timestamp_seconds{");
@@ -273,7 +390,7 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
                 format!("{before}entry=\"DIGEST\"}} {value}")
             }
         };
-        shown += &(line + "\n");
+        shown += &(line.replace(&uid, "uid=\"UID\"") + "\n");
     }
     insta::assert_snapshot!(shown);
     let description =
@@ -282,6 +399,43 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
         let name = name.split(' ').next().expect("a name");
         assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
     }
+}
+
+#[test]
+fn the_metrics_are_such_as_a_strict_reader_takes() {
+    let host = eventful_host();
+    let (_, text) = drawn(&host, PIPED, &["--metrics"]);
+    assert!(text.ends_with('\n'));
+    let (mut families, mut series) = (BTreeSet::new(), BTreeSet::new());
+    let mut lines = text.lines().peekable();
+    while let Some(help) = lines.next() {
+        let (name, help) = help.strip_prefix("# HELP ").expect(help).split_once(' ').expect(help);
+        assert!(families.insert(name) && help.ends_with('.'), "{name} {help}");
+        assert_eq!(lines.next(), Some(&*format!("# TYPE {name} gauge")));
+        let is_in_base_units = name.ends_with("_seconds")
+            || ["quayfed_renewal_failures", "quayfed_cache_dir_unusable"].contains(&name);
+        assert!(is_in_base_units, "{name}");
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            let (of, value) = sample.rsplit_once(' ').expect(sample);
+            assert!(of.starts_with(&format!("{name}{{uid=\"")) && of.ends_with("\"}"), "{sample}");
+            assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{sample}");
+            assert!(series.insert(of), "{of} twice");
+        }
+    }
+    // Where it is installed (Debian: prometheus), the reader of Prometheus itself.
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: promtool is not here");
+        return;
+    };
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("written");
+    let ran = Ran::from(child.wait_with_output().expect("an end"));
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), "", ""));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) fn of(report: &Report) -> String {
         version: VERSION,
         time: timestamp(report.now.wall()),
         cache: report.cache.as_deref(),
+        cache_notice: report.cache_notice.as_ref().map(Told::of),
         tokens: report.rows.iter().map(|row| Token::of(row, report.now)).collect(),
     };
     serde_json::to_string(&written).unwrap_or_default()
@@ -28,6 +29,7 @@ struct Status<'a> {
     version: u32,
     time: String,
     cache: Option<&'a str>,
+    cache_notice: Option<Told<'a>>,
     tokens: Vec<Token<'a>>,
 }
 

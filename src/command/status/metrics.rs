@@ -6,6 +6,12 @@ use std::fmt::Write as _;
 use crate::cache::inventory::Holding;
 use crate::moment::Moment;
 
+/// The one metric that is not of a token.
+const CHOSEN_IN_VAIN: (&str, &str) = (
+    "quayfed_cache_dir_unusable",
+    "Whether QUAYFED_CACHE_DIR names a folder that does not serve (1) or not (0).",
+);
+
 /// One metric: its name, what it says, and its value for what is kept under a key.
 type Metric = (&'static str, &'static str, fn(&Holding, Moment) -> Option<f64>);
 
@@ -45,18 +51,27 @@ const METRICS: [Metric; 6] = [
     ),
 ];
 
-/// All metrics of all that is kept.
-pub(super) fn of(holdings: &[Holding], now: Moment) -> String {
+/// Whether `QUAYFED_CACHE_DIR` names a folder that does not serve, and all metrics of all that is
+/// kept in the cache of a user.
+pub(super) fn of(holdings: &[Holding], is_chosen_in_vain: bool, uid: u32, now: Moment) -> String {
     let mut text = String::new();
+    let (name, help) = CHOSEN_IN_VAIN;
+    let value = u8::from(is_chosen_in_vain);
+    head(&mut text, name, help);
+    let _ = writeln!(text, "{name}{{uid=\"{uid}\"}} {value}");
     for (name, help, value) in METRICS {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        head(&mut text, name, help);
         for holding in holdings {
             if let Some(value) = value(holding, now) {
-                let _ = writeln!(text, "{name}{{{}}} {value}", labels(holding));
+                let _ = writeln!(text, "{name}{{uid=\"{uid}\",{}}} {value}", labels(holding));
             }
         }
     }
     text
+}
+
+fn head(text: &mut String, name: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
 /// Registry and robot, and what tells tokens of the same two apart: the digests of the settings and

@@ -22,6 +22,10 @@ pub(super) fn draw(terminal: &mut Terminal, report: &Report) {
         None => "cache: none yet".to_owned(),
     };
     paragraph(terminal, Tone::Faint, &cache, "");
+    if let Some(notice) = &report.cache_notice {
+        paragraph(terminal, Tone::Warning, notice.cause(), "");
+        paragraph(terminal, Tone::Faint, &format!("hint: {}", notice.hint()), "");
+    }
     if report.rows.is_empty() {
         terminal.line("Nothing is cached, and no registry is configured.");
         paragraph(terminal, Tone::Faint, &format!("to begin: {PROGRAM} init --help"), "");
