@@ -449,8 +449,8 @@ impl Walk<'_> {
             passed.details.push(Detail::marked(
                 Mark::Unknown,
                 format!(
-                    "`min_validity` in {} asks for {} s, more than it lives",
-                    rule.place,
+                    "{} asks for {} s, more than it lives",
+                    rule.place.key("min_validity"),
                     wanted.as_secs()
                 ),
             ));
@@ -567,7 +567,7 @@ fn choose(settings: &Settings, registry: Option<&str>) -> Result<Rule, Failure> 
 
 /// Whether a file has the table of a rule that is written elsewhere.
 fn is_replaced(file: &Path, rule: &Rule) -> bool {
-    let is_its_own = rule.place.starts_with(&format!("{}:", file.display()));
+    let is_its_own = rule.place.file() == Some(file);
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let document = text.parse::<toml::Table>().unwrap_or_default();
     let names = document.get("registry").and_then(toml::Value::as_table);

@@ -448,7 +448,7 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
     let mut notes = Vec::new();
     match settings.rules.get(server) {
         Some(Err(failure)) => return Err(told(failure)),
-        Some(Ok(rule)) if rule.place.starts_with(&format!("{shown}:")) => {}
+        Some(Ok(rule)) if rule.place.file() == Some(file) => {}
         Some(Ok(rule)) => notes.push(Note::new(
             format!("{} has a rule for {server} too, and that one counts", rule.place),
             "take one of the two away",
