@@ -8,14 +8,16 @@ mod retry;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trust;
+pub mod witness;
 
 use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
 use url::Url;
 
@@ -25,6 +27,7 @@ use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
 use crate::world::World;
 use proxy::Proxy;
+use witness::{Seen, Witness};
 
 pub use retry::{Retry500, retry_after, send_by, server_time};
 
@@ -75,8 +78,6 @@ pub struct Response {
     pub date: Option<String>,
     /// The WWW-Authenticate header.
     pub challenge: Option<String>,
-    /// The server's certificate in DER, where the transport was asked to look at it.
-    pub certificate: Option<Vec<u8>>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
 }
@@ -263,7 +264,7 @@ pub fn proxy_of(
 /// reached and trusted, so a connection serves again.
 pub struct HttpTransport<'w> {
     world: &'w World,
-    keeps_certificates: bool,
+    seen: Option<Arc<Seen>>,
     runtime: OnceCell<Runtime>,
     roots: OnceCell<RootCertStore>,
     clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
@@ -283,17 +284,18 @@ impl<'w> HttpTransport<'w> {
     pub const fn new(world: &'w World) -> Self {
         Self {
             world,
-            keeps_certificates: false,
+            seen: None,
             runtime: OnceCell::new(),
             roots: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
         }
     }
 
-    /// A transport whose replies carry the certificate of their server, for whoever shows it.
-    pub const fn with_certificates(world: &'w World) -> Self {
+    /// A transport that tells `seen` what servers present as their certificates, for whoever shows
+    /// that.
+    pub fn seen_by(world: &'w World, seen: &Arc<Seen>) -> Self {
         let mut transport = Self::new(world);
-        transport.keeps_certificates = true;
+        transport.seen = Some(Arc::clone(seen));
         transport
     }
 
@@ -320,8 +322,7 @@ impl<'w> HttpTransport<'w> {
             .referer(false)
             .retry(reqwest::retry::never())
             .http1_only()
-            .tls_info(self.keeps_certificates)
-            .tls_backend_preconfigured(trust::tls(roots)?)
+            .tls_backend_preconfigured(self.tls(roots)?)
             // Without this the client would read the environment by itself.
             .no_proxy();
         let builder = match &proxy {
@@ -336,6 +337,14 @@ impl<'w> HttpTransport<'w> {
         };
         let http = builder.build().map_err(|error| setup(&error.without_url()))?;
         Ok(Client { http, proxy: proxy.as_ref().map(Proxy::name), has_roots })
+    }
+
+    fn tls(&self, roots: RootCertStore) -> Result<ClientConfig, TransportError> {
+        let Some(seen) = &self.seen else { return trust::tls(roots) };
+        match Witness::new(roots.clone(), self.roots()?.clone(), Arc::clone(seen)) {
+            Some(witness) => trust::tls_before(witness),
+            None => trust::tls(roots),
+        }
     }
 
     fn roots(&self) -> Result<&RootCertStore, TransportError> {
@@ -438,10 +447,6 @@ async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
         retry_after: text(header::RETRY_AFTER),
         date: text(header::DATE),
         challenge: text(header::WWW_AUTHENTICATE),
-        certificate: reply
-            .extensions()
-            .get::<reqwest::tls::TlsInfo>()
-            .and_then(|tls| tls.peer_certificate().map(<[u8]>::to_vec)),
         body: Vec::new(),
     };
     while let Some(chunk) = reply.chunk().await? {

@@ -17,7 +17,9 @@ use quayfed::log::Log;
 use quayfed::redaction::Redactor;
 use quayfed::terminal::Looks;
 use quayfed::world::{Caller, Clock, Environment, Places, SystemClock, UserNamespace, World};
-use quayfed_sandbox::{Algorithm, Fault, KeyId, Sandbox, SignedBy, Times, TokenShape, Version};
+use quayfed_sandbox::{
+    Algorithm, Chain, Fault, KeyId, Options, Sandbox, SignedBy, Times, TokenShape, Version,
+};
 use serde_json::{Value, json};
 
 use crate::binary::{Home, Ran, SECRET, SUBJECT, at_sandbox, program};
@@ -518,7 +520,15 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let sandbox = Sandbox::start();
+        Self::at(Sandbox::start())
+    }
+
+    /// With this between the servers' certificate and the CA.
+    fn behind(chain: Chain) -> Self {
+        Self::at(Sandbox::start_with(Options { chain, ..Options::default() }))
+    }
+
+    fn at(sandbox: Sandbox) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("q")
             .rand_bytes(6)
@@ -681,6 +691,27 @@ fn the_screens_of_pulls_that_would_fail() {
     screens.push(("not_set_up", desk.screen(COLOURED, &["doctor"])));
     desk.write(".config/quayfed/config.toml", "[registry]\n", 0o600);
     screens.push(("not_configured", desk.screen(COLOURED, &["doctor"])));
+    for (name, (code, screen)) in screens {
+        check(&format!("doctor_{name}"), &screen);
+        assert_eq!(code, command::FAILED, "{screen}");
+    }
+}
+
+#[test]
+fn the_screens_of_certificates() {
+    let desk = Desk::behind(Chain::Whole);
+    let (code, screen) = desk.screen(COLOURED, &["doctor"]);
+    check("doctor_chain", &screen);
+    assert_eq!(code, command::WELL, "{screen}");
+    let desk = Desk::behind(Chain::Broken);
+    let mut screens = Vec::new();
+    for (name, looks) in [("chain_broken", COLOURED), ("chain_broken_narrow", NARROW)] {
+        screens.push((name, desk.screen(looks, &["doctor"])));
+    }
+    let desk = Desk::new();
+    let other = fs::read_to_string(Sandbox::start().ca_file()).expect("a CA");
+    desk.write("ca.pem", &other, 0o644);
+    screens.push(("chain_other_key", desk.screen(COLOURED, &["doctor"])));
     for (name, (code, screen)) in screens {
         check(&format!("doctor_{name}"), &screen);
         assert_eq!(code, command::FAILED, "{screen}");
