@@ -222,7 +222,7 @@ impl Draft {
 
     /// Lets the loader read it; its mistakes are told by the options that they come from.
     fn check(&self, world: &World) -> Result<Server, Failure> {
-        let (_file, path) = files::unnamed_file(&self.text).map_err(|error| {
+        let (_file, path) = files::editing::unnamed_file(&self.text).map_err(|error| {
             Failure::new(
                 format!("the configuration cannot be checked ({})", files::describe(&error)),
                 "make memory free, and try again",
