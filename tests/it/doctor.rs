@@ -799,6 +799,24 @@ fn a_login_that_keeps_podman_from_the_helper_fails_the_pull_whatever_docker_does
 }
 
 #[test]
+fn a_validity_that_no_token_has_is_told_with_the_line_of_its_key() {
+    let desk = Desk::new();
+    let path = desk.path(".config/quayfed/config.toml");
+    let text = fs::read_to_string(path).expect("a configuration");
+    let text = text.replace("\n\n", "\nmin_validity = \"2h\"\n\n");
+    desk.write(".config/quayfed/config.toml", &text, 0o600);
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::WELL, "{screen}");
+    assert!(
+        screen.contains(
+            "? `min_validity` in /home/devops/.config/quayfed/config.toml:5 asks for 7200\n      s, \
+             more than it lives"
+        ),
+        "{screen}"
+    );
+}
+
+#[test]
 fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
     let desk = Desk::new();
     fs::set_permissions(desk.path("cache"), fs::Permissions::from_mode(0o755)).expect("mode set");
