@@ -3,7 +3,8 @@
 //! [`search_path`] says which files, `reading` reads them and takes their [`fingerprint`], `file`
 //! turns each into tables as written, `meaning` turns tables into [`settings`], with the `values`
 //! of single keys. The rule of [`variables`] goes the same way from tables on. A mistake keeps its
-//! place all the way down: file, line, key and value.
+//! place all the way down: file, line, key and value; what has none keeps the [`place`] of each
+//! key, for whoever finds out later that its value is wrong.
 
 mod file;
 pub mod fingerprint;
@@ -11,6 +12,7 @@ mod keys;
 mod meaning;
 #[cfg(test)]
 mod mistakes;
+pub mod place;
 mod reading;
 pub mod search_path;
 pub mod settings;
@@ -184,7 +186,7 @@ mod tests {
             "#,
         );
         let rule = desk.rule("quay.example.com:8443/org").expect("a rule");
-        assert_eq!(desk.shortened_text(&rule.place), "config.toml:2");
+        assert_eq!(desk.shortened_text(&rule.place.to_string()), "config.toml:2");
         assert_eq!(rule.api_url.as_str(), "https://quay.example.com:8443/");
         assert_eq!((rule.deadline, rule.exchange_timeout), (seconds(25), seconds(15)));
         assert_eq!((rule.min_validity, rule.on_error), (None, OnError::Fail));
@@ -218,8 +220,11 @@ mod tests {
             .with_user_file(&registry("A", "acme+user"));
         let rule = desk.rule("a").expect("a rule");
         assert_eq!((rule.robot.as_str(), rule.on_error), ("acme+user", OnError::Fail));
-        assert_eq!(desk.shortened_text(&rule.place), "config.toml:1");
-        assert_eq!(desk.shortened_text(&rule.identity.place), "/etc/config.d/10-k.toml:1");
+        assert_eq!(desk.shortened_text(&rule.place.to_string()), "config.toml:1");
+        assert_eq!(
+            desk.shortened_text(&rule.identity.place.to_string()),
+            "/etc/config.d/10-k.toml:1"
+        );
     }
 
     #[test]
@@ -396,6 +401,6 @@ mod tests {
         assert_eq!(settings.rules.values().filter(|rule| rule.is_ok()).count(), 10_000);
         let server = Server::parse("h9999").expect("a server");
         let place = settings.rules[&server].as_ref().expect("a rule").place.clone();
-        assert_eq!(desk.shortened_text(&place), "config.toml:29998");
+        assert_eq!(desk.shortened_text(&place.to_string()), "config.toml:29998");
     }
 }

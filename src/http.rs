@@ -8,22 +8,26 @@ mod retry;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trust;
+pub mod witness;
 
 use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
 use url::Url;
 
+use crate::config::place::Place;
 use crate::config::settings::{Connection, ProxyChoice};
 use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
 use crate::world::World;
 use proxy::Proxy;
+use witness::{Seen, Witness};
 
 pub use retry::{Retry500, retry_after, send_by, server_time};
 
@@ -74,8 +78,6 @@ pub struct Response {
     pub date: Option<String>,
     /// The WWW-Authenticate header.
     pub challenge: Option<String>,
-    /// The server's certificate in DER, where the transport was asked to look at it.
-    pub certificate: Option<Vec<u8>>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
 }
@@ -156,63 +158,73 @@ impl TransportFault {
         }
     }
 
-    /// What to do about it.
-    pub const fn hint(self) -> &'static str {
+    /// What to do about it, with the keys of the table that says how the server is reached.
+    fn hint(self, place: &Place) -> String {
+        let [ca_file, proxy, http] =
+            ["ca_file", "proxy", "allow_http_loopback"].map(|it| place.key(it));
         match self {
-            Self::CaFile => {
-                "`ca_file` must be a readable file of CA certificates in PEM (BEGIN CERTIFICATE)"
-            }
-            Self::SystemRoots => {
+            Self::CaFile => format!(
+                "{ca_file} must name a readable file of CA certificates in PEM (BEGIN CERTIFICATE)"
+            ),
+            Self::SystemRoots => format!(
                 "install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE or \
-                 `ca_file` to a bundle in PEM"
-            }
+                 {ca_file} to a bundle in PEM"
+            ),
             Self::ProxySetting => {
-                "set `proxy` to `\"http://HOST:PORT\"`, or to `\"none\"` for no proxy"
+                format!("set {proxy} to `\"http://HOST:PORT\"`, or to `\"none\"` for no proxy")
             }
-            Self::Setup => "this host lacks something that every connection needs",
-            Self::Insecure => {
-                "use https; http is for tests, to a literal 127.0.0.1 or [::1], with \
-                 `allow_http_loopback = true`"
-            }
+            Self::Setup => "this host lacks something that every connection needs".to_owned(),
+            Self::Insecure => format!(
+                "use https; http is for tests, to a literal 127.0.0.1 or [::1], with {http} set to \
+                 true"
+            ),
             Self::Name if cfg!(target_env = "musl") => {
                 "check the host's name and this host's DNS: this static build asks /etc/hosts and \
                  /etc/resolv.conf alone, not the name service of the system"
+                    .to_owned()
             }
-            Self::Name => "check the host's name and this host's DNS",
-            Self::Connect => {
-                "check host, port and firewall; where a proxy is needed, set `proxy` or HTTPS_PROXY"
-            }
-            Self::ProxyRefused => {
-                "allow the host at the proxy, give its password in `proxy`, or set \
-                 `proxy = \"none\"` or NO_PROXY"
-            }
-            Self::UntrustedIssuer => {
-                "set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle"
-            }
+            Self::Name => "check the host's name and this host's DNS".to_owned(),
+            Self::Connect => format!(
+                "check host, port and firewall; where a proxy is needed, set {proxy} or HTTPS_PROXY"
+            ),
+            Self::ProxyRefused => format!(
+                "allow the host at the proxy, write its password into {proxy}, or set that to \
+                 `\"none\"`, or the host in NO_PROXY"
+            ),
+            Self::UntrustedIssuer => format!(
+                "set {ca_file} to the CA's certificate in PEM, or add it to the system's bundle"
+            ),
             Self::CertificateDates => {
-                "let the server's certificate be renewed, or set this host's clock right"
+                "let the server's certificate be renewed, or set this host's clock right".to_owned()
             }
             Self::CertificateName => {
                 "use the name that the certificate is for, or let the certificate be reissued"
+                    .to_owned()
             }
-            Self::CertificateUse => {
-                "give the server a certificate of its own (CA:FALSE), and `ca_file` that of its CA"
-            }
+            Self::CertificateUse => format!(
+                "give the server a certificate of its own (CA:FALSE), and set {ca_file} to that of \
+                 its CA"
+            ),
             Self::Tls => {
                 "check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate"
+                    .to_owned()
             }
             Self::Timeout => {
                 "the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the \
                  steps"
+                    .to_owned()
             }
-            Self::Broken => "try again; if it stays so, look into the server's or proxy's log",
+            Self::Broken => {
+                "try again; if it stays so, look into the server's or proxy's log".to_owned()
+            }
         }
     }
 }
 
 impl TransportError {
-    /// The failure of the step that needed `server`, such as "the token endpoint `https://…`".
-    pub fn step_failure(&self, server: &str) -> StepFailure {
+    /// The failure of the step that needed `server`, such as "the token endpoint `https://…`", as
+    /// the table that is written at `place` says how to reach it.
+    pub fn step_failure(&self, server: &str, place: &Place) -> StepFailure {
         let kind = self.kind.step_failure_kind();
         let happened = match kind {
             StepFailureKind::Local => "cannot be reached:",
@@ -221,7 +233,7 @@ impl TransportError {
             _ => "could not be reached:",
         };
         let cause = format!("{server} {happened} {}", self.text);
-        StepFailure { failure: Failure::new(cause, self.kind.hint()), kind, retry_after: None }
+        StepFailure { failure: Failure::new(cause, self.kind.hint(place)), kind, retry_after: None }
     }
 }
 
@@ -252,7 +264,7 @@ pub fn proxy_of(
 /// reached and trusted, so a connection serves again.
 pub struct HttpTransport<'w> {
     world: &'w World,
-    keeps_certificates: bool,
+    seen: Option<Arc<Seen>>,
     runtime: OnceCell<Runtime>,
     roots: OnceCell<RootCertStore>,
     clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
@@ -272,17 +284,18 @@ impl<'w> HttpTransport<'w> {
     pub const fn new(world: &'w World) -> Self {
         Self {
             world,
-            keeps_certificates: false,
+            seen: None,
             runtime: OnceCell::new(),
             roots: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
         }
     }
 
-    /// A transport whose replies carry the certificate of their server, for whoever shows it.
-    pub const fn with_certificates(world: &'w World) -> Self {
+    /// A transport that tells `seen` what servers present as their certificates, for whoever shows
+    /// that.
+    pub fn seen_by(world: &'w World, seen: &Arc<Seen>) -> Self {
         let mut transport = Self::new(world);
-        transport.keeps_certificates = true;
+        transport.seen = Some(Arc::clone(seen));
         transport
     }
 
@@ -309,8 +322,7 @@ impl<'w> HttpTransport<'w> {
             .referer(false)
             .retry(reqwest::retry::never())
             .http1_only()
-            .tls_info(self.keeps_certificates)
-            .tls_backend_preconfigured(trust::tls(roots)?)
+            .tls_backend_preconfigured(self.tls(roots)?)
             // Without this the client would read the environment by itself.
             .no_proxy();
         let builder = match &proxy {
@@ -325,6 +337,14 @@ impl<'w> HttpTransport<'w> {
         };
         let http = builder.build().map_err(|error| setup(&error.without_url()))?;
         Ok(Client { http, proxy: proxy.as_ref().map(Proxy::name), has_roots })
+    }
+
+    fn tls(&self, roots: RootCertStore) -> Result<ClientConfig, TransportError> {
+        let Some(seen) = &self.seen else { return trust::tls(roots) };
+        match Witness::new(roots.clone(), self.roots()?.clone(), Arc::clone(seen)) {
+            Some(witness) => trust::tls_before(witness),
+            None => trust::tls(roots),
+        }
     }
 
     fn roots(&self) -> Result<&RootCertStore, TransportError> {
@@ -427,10 +447,6 @@ async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
         retry_after: text(header::RETRY_AFTER),
         date: text(header::DATE),
         challenge: text(header::WWW_AUTHENTICATE),
-        certificate: reply
-            .extensions()
-            .get::<reqwest::tls::TlsInfo>()
-            .and_then(|tls| tls.peer_certificate().map(<[u8]>::to_vec)),
         body: Vec::new(),
     };
     while let Some(chunk) = reply.chunk().await? {

@@ -13,6 +13,7 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::config::place::AtKey;
 use crate::config::settings::{Bearer, Identity, JsonField, SecretPlace, SourceSpec};
 use crate::deadline::Deadline;
 use crate::digest::hex;
@@ -79,7 +80,7 @@ pub struct Fetched {
 
 /// Looks at what the source holds on this host. A secret or token that is missing, or a token that
 /// is none, is a failure here, before anything is sent; an expired token is not.
-pub fn at_hand(world: &World, bearer: &Bearer) -> Result<AtHand, Failure> {
+pub fn at_hand(world: &World, bearer: &Bearer) -> Result<AtHand, AtKey> {
     let secret_key = |place: &SecretPlace| {
         // Whether its file may be readable is judged where the secret is sent.
         let secret = client_credentials::read_secret(world, place, Readers::Anybody)?;
@@ -107,8 +108,9 @@ pub fn fetch(
     at_hand: AtHand,
     deadline: Deadline,
 ) -> Result<Fetched, StepFailure> {
-    let held = |read: Result<IdToken, Failure>| {
-        read.map(|token| Fetched { token, discovered: None }).map_err(StepFailure::local)
+    let held = |read: Result<IdToken, AtKey>| {
+        read.map(|token| Fetched { token, discovered: None })
+            .map_err(|fault| StepFailure::local(fault.placed(&identity.place)))
     };
     match &identity.source {
         SourceSpec::ClientCredentials(settings) => {
@@ -129,20 +131,22 @@ impl AtHand {
     }
 }
 
-/// A token that `holder` (such as "the file `/x`") holds as text, or at a path in JSON.
+/// A token that a holder (such as "the file `/x`"), named by a key, holds as text or at a path in
+/// JSON.
 fn held_token(
     world: &World,
-    holder: &str,
+    (key, holder): (&'static str, &str),
     text: &str,
     json_field: Option<&JsonField>,
-) -> Result<IdToken, Failure> {
+) -> Result<IdToken, AtKey> {
+    const JSON_FIELD: &str = "json_field";
     let text = text.trim();
     let token = match json_field {
         None => Secret::new(text.to_owned()),
         Some(field) => {
             let fault = |what: &str, hint: &str| {
                 let cause = format!("{holder} {what}, so `json_field` `{}` finds nothing", field.0);
-                Failure::new(cause, hint)
+                AtKey { key: JSON_FIELD, failure: Failure::new(cause, hint) }
             };
             let document: serde_json::Value = serde_json::from_str(text).map_err(|_| {
                 fault("is not JSON", "leave `json_field` out where the whole text is the token")
@@ -155,12 +159,12 @@ fn held_token(
     };
     world.redactor.remember(&token);
     IdToken::parse(token).map_err(|fault| {
-        let hint = if json_field.is_none() && text.starts_with('{') {
-            "it looks like JSON: say by `json_field` where in it the token is"
+        let (key, hint) = if json_field.is_none() && text.starts_with('{') {
+            (JSON_FIELD, "it looks like JSON: say where in it the token is")
         } else {
-            "Quay takes OIDC tokens alone: a JWT, as an issuer signs it"
+            (key, "Quay takes OIDC tokens alone: a JWT, as an issuer signs it")
         };
-        Failure::new(format!("the token in {holder} {fault}"), hint)
+        AtKey { key, failure: Failure::new(format!("the token in {holder} {fault}"), hint) }
     })
 }
 

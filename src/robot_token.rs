@@ -64,21 +64,29 @@ pub fn obtain(
     Refresh::new(world, transport, cache, rule, deadline, Errand::Get)?.run()
 }
 
-/// Renews the token of a rule while nobody waits for it: with the whole deadline, and only if it is
-/// due. Where `is_forced`, also if it is not, and whatever failed before: whoever asks for that has
-/// mended something where this host cannot see it. Who is asking already is waited for all the same.
+/// Renews the token of a rule while nobody waits for it, with the whole deadline. Who is asking
+/// already is waited for.
 pub fn renew(
     world: &World,
     transport: &dyn Transport,
     cache: &Cache<'_>,
     rule: &Rule,
     deadline: Deadline,
-    is_forced: bool,
+    when: Renew,
 ) -> Result<Renewal, NotRenewed> {
-    let errand = if is_forced { Errand::Force } else { Errand::Refresh };
-    Refresh::new(world, transport, Some(cache), rule, deadline, errand)
+    Refresh::new(world, transport, Some(cache), rule, deadline, Errand::Renew(when))
         .map_err(|failure| NotRenewed { failure, was_asked: true, living: None })?
         .renew_due()
+}
+
+/// When a token is renewed that nobody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// If it is due.
+    IfDue,
+    /// Due or not, and whatever failed before: whoever asks for that has mended something where
+    /// this host cannot see it.
+    Always,
 }
 
 /// How a renewal that did not fail ended.
@@ -108,10 +116,8 @@ pub struct NotRenewed {
 enum Errand {
     /// A client waits for the token.
     Get,
-    /// Nobody waits: what is due is renewed.
-    Refresh,
-    /// Somebody wants it renewed, due or not.
-    Force,
+    /// Nobody waits.
+    Renew(Renew),
 }
 
 /// One refresh, as far as it is needed.
@@ -209,7 +215,7 @@ impl Refresh<'_> {
     fn renew_due(&self) -> Result<Renewal, NotRenewed> {
         let before = self.entry();
         let patience = match before.as_ref().map(|entry| (self.freshness(entry), entry)) {
-            Some((Freshness::Fresh, entry)) if self.errand != Errand::Force => {
+            Some((Freshness::Fresh, entry)) if !self.is_forced() => {
                 let due_in = entry.due_in(self.rule.min_validity, self.world.now());
                 return Ok(Renewal::NotDue(due_in));
             }
@@ -349,7 +355,7 @@ impl Refresh<'_> {
                     ));
                     return Turned::Alone(cache.reserve_entry().ok());
                 }
-                Taken::Theirs if patience == Patience::Aging && self.errand == Errand::Get => {
+                Taken::Theirs if self.is_early_try(patience) => {
                     return Turned::Theirs;
                 }
                 Taken::Theirs => {}
@@ -399,8 +405,7 @@ impl Refresh<'_> {
     fn found_out(&self, patience: Patience, state: &LockState) -> Option<Turned<'static>> {
         if let Some(entry) = self.entry()
             && (self.is_since_we_came(entry.obtained)
-                || (self.errand != Errand::Force
-                    && self.freshness(&entry) < freshness_of(patience)))
+                || (!self.is_forced() && self.freshness(&entry) < freshness_of(patience)))
             && self.freshness(&entry) != Freshness::Spent
         {
             return Some(Turned::Answered(entry));
@@ -414,8 +419,8 @@ impl Refresh<'_> {
         } else {
             Unrenewed::Failed(attempt.failure())
         };
-        // Only the early try of a `get` has as little time as that which ran out of it.
-        let is_early_try = patience == Patience::Aging && self.errand == Errand::Get;
+        // Only an early try has as little time as that which ran out of it.
+        let is_early_try = self.is_early_try(patience);
         if self.is_since_we_came(attempt.failed) && (is_early_try || !attempt.ran_out_of_aging_time)
         {
             return Some(Turned::Barred(unrenewed));
@@ -424,7 +429,7 @@ impl Refresh<'_> {
             Patience::Aging if !is_early_try => Patience::Short,
             other => other,
         };
-        if self.errand == Errand::Force {
+        if self.is_forced() {
             return None;
         }
         let left = attempt.bars_for(patience, self.world.now())?;
@@ -530,7 +535,7 @@ impl Refresh<'_> {
             StepFailureKind::Network | StepFailureKind::RobotUnknown => true,
             StepFailureKind::Timeout => {
                 let whole = rule.deadline.min(rule.identity.timeout + rule.exchange_timeout);
-                (patience == Patience::Aging && self.errand == Errand::Get)
+                self.is_early_try(patience)
                     || !deadline.has_passed(self.world.clock.boot())
                     || given + NEARLY >= whole
             }
@@ -545,8 +550,7 @@ impl Refresh<'_> {
         };
         let hour = Duration::from_secs(60 * 60);
         Attempt {
-            ran_out_of_aging_time: patience == Patience::Aging
-                && self.errand == Errand::Get
+            ran_out_of_aging_time: self.is_early_try(patience)
                 && failed.kind == StepFailureKind::Timeout,
             ..Attempt::after(
                 earlier,
@@ -558,6 +562,16 @@ impl Refresh<'_> {
                 self.jitter(),
             )
         }
+    }
+
+    fn is_forced(&self) -> bool {
+        self.errand == Errand::Renew(Renew::Always)
+    }
+
+    /// Whether this is the early try of a `get`: one with little time, whose client has an answer
+    /// whatever becomes of it.
+    fn is_early_try(&self, patience: Patience) -> bool {
+        patience == Patience::Aging && self.errand == Errand::Get
     }
 
     /// What spreads pauses and bars: those who failed together must not try again together.

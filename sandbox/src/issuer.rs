@@ -79,7 +79,7 @@ impl Issuer {
             let service: Arc<dyn Service> = Arc::<State>::clone(&state);
             Listener::start(service, Arc::clone(&control), tls)
         };
-        let stranger = Authority::new("a CA that nobody trusts")?.certify()?;
+        let stranger = Authority::new("a CA that nobody trusts")?.certify(&[])?;
         let https = listen(Some(Arc::clone(&certificate.config)))?;
         let http = listen(None)?;
         let bad_tls = listen(Some(stranger.config))?;

@@ -57,6 +57,8 @@ pub struct Options {
     pub slow_jwks: Duration,
     /// From `iat` to `exp` of a robot token (real: 3600 s, hard-coded).
     pub robot_token_life: Duration,
+    /// What stands between the CA and the servers' certificate.
+    pub chain: Chain,
     /// Where the PEM files are written; a temporary directory, removed on drop, where `None`.
     pub directory: Option<PathBuf>,
 }
@@ -71,9 +73,21 @@ impl Default for Options {
             slow_discovery: Duration::from_secs(12),
             slow_jwks: Duration::from_secs(90),
             robot_token_life: Duration::from_secs(3600),
+            chain: Chain::Direct,
             directory: None,
         }
     }
+}
+
+/// What stands between the CA and the servers' certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// Nothing.
+    Direct,
+    /// An intermediate CA, whose certificate the servers send.
+    Whole,
+    /// An intermediate CA, whose certificate the servers do not send.
+    Broken,
 }
 
 /// Where the PEM files are.
@@ -130,7 +144,12 @@ impl Sandbox {
         };
         let files = Files::new(directory);
         let authority = tls::Authority::new("quayfed sandbox CA")?;
-        let certificate = authority.certify()?;
+        let intermediate = authority.intermediate("quayfed sandbox intermediate CA")?;
+        let certificate = match options.chain {
+            Chain::Direct => authority.certify(&[])?,
+            Chain::Whole => intermediate.certify(&[&intermediate])?,
+            Chain::Broken => intermediate.certify(&[])?,
+        };
         fs::write(&files.ca, authority.pem())?;
         fs::write(&files.certificate, &certificate.chain_pem)?;
         write_private(&files.key, certificate.key_pem.as_bytes())?;

@@ -33,9 +33,7 @@ pub(crate) struct ServerCertificate {
 impl Authority {
     pub(crate) fn new(name: &str) -> io::Result<Self> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
-        let mut params = params(name, &[])?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = ca_params(name)?;
         let certificate = params.self_signed(&key).map_err(io::Error::other)?;
         Ok(Self {
             certificate: certificate.der().clone(),
@@ -48,8 +46,21 @@ impl Authority {
         &self.pem
     }
 
-    /// Certifies a new key for [`NAMES`].
-    pub(crate) fn certify(&self) -> io::Result<ServerCertificate> {
+    /// A CA below this one, with a key of its own.
+    pub(crate) fn intermediate(&self, name: &str) -> io::Result<Self> {
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let params = ca_params(name)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        Ok(Self {
+            certificate: certificate.der().clone(),
+            pem: certificate.pem(),
+            issuer: rcgen::Issuer::new(params, key),
+        })
+    }
+
+    /// Certifies a new key for [`NAMES`]; `others` are the certificates that the server sends after
+    /// its own.
+    pub(crate) fn certify(&self, others: &[&Self]) -> io::Result<ServerCertificate> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let mut params = params("localhost", &NAMES)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -57,15 +68,17 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let others_der = others.iter().map(|other| other.certificate.clone());
+        let chain = std::iter::once(certificate.der().clone()).chain(others_der).collect();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private)
+            .with_single_cert(chain, private)
             .map_err(io::Error::other)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(ServerCertificate {
-            chain_pem: certificate.pem(),
+            chain_pem: others.iter().fold(certificate.pem(), |pem, other| pem + &other.pem),
             key_pem: key.serialize_pem(),
             config: Arc::new(config),
         })
@@ -92,6 +105,14 @@ pub(crate) fn self_signed_for_tokens(pkcs8: &[u8]) -> io::Result<(String, Vec<u8
     let certificate =
         params("quayfed sandbox tokens", &[])?.self_signed(&key).map_err(io::Error::other)?;
     Ok((certificate.pem(), certificate.der().to_vec()))
+}
+
+fn ca_params(name: &str) -> io::Result<CertificateParams> {
+    let mut params = params(name, &[])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_after += Duration::days(300);
+    Ok(params)
 }
 
 fn params(common_name: &str, names: &[&str]) -> io::Result<CertificateParams> {

@@ -6,8 +6,10 @@ mod finds;
 mod observed;
 mod report;
 mod source;
+mod trust;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,6 +21,7 @@ use crate::config::settings::{Connection, Rule, Settings, SourceSpec};
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
+use crate::http::witness::Seen;
 use crate::http::{HttpTransport, proxy_of};
 use crate::identity::IdToken;
 use crate::jwt;
@@ -78,8 +81,6 @@ JSON, version 1 (fields may be added within a version):
 const TIME_FOR_REGISTRY: Duration = Duration::from_secs(10);
 /// The time for what a forecast is made from.
 const TIME_FOR_FORECAST: Duration = Duration::from_secs(12);
-/// A certificate that ends earlier deserves a look, in seconds.
-const SOON: i64 = 14 * 24 * 3600;
 /// How far two clocks may be apart without anybody noticing, in seconds.
 const UNNOTICED: i64 = 2;
 
@@ -90,8 +91,9 @@ pub(super) fn run(
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
-    let transport = HttpTransport::with_certificates(world);
-    let observed = Observed::new(world, &transport);
+    let seen = Arc::new(Seen::default());
+    let transport = HttpTransport::seen_by(world, &seen);
+    let observed = Observed::new(world, &transport, &seen);
     let mut walk = Walk { world, terminal, observed: &observed, arguments, steps: Vec::new() };
     let walked = walk.all();
     let would_pull = walk.would_pull();
@@ -351,7 +353,7 @@ impl Walk<'_> {
     fn registry(&self, rule: &Rule) -> Result<Passed<Challenge>, Failed> {
         let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_REGISTRY);
         let asked = v2_auth::challenge(self.world, self.observed, rule, deadline);
-        let mut details = self.details_of_connection(&rule.connection);
+        let mut details = self.details_of_connections();
         details.extend(self.detail_of_proxy(&rule.connection));
         let challenge = match asked {
             Ok(challenge) => challenge,
@@ -370,7 +372,7 @@ impl Walk<'_> {
         let source = Detail::new(format!("from {}", describe(identity)));
         let mut details = Vec::new();
         if matches!(identity.source, SourceSpec::ClientCredentials(_)) {
-            details.extend(self.details_of_connection(&identity.connection));
+            details.extend(self.details_of_connections());
             details.extend(self.detail_of_proxy(&identity.connection));
         }
         let token = match fetched {
@@ -403,7 +405,7 @@ impl Walk<'_> {
         if let Some(ahead) = grounds.quay_ahead {
             details.push(of_clock("Quay's clock", ahead));
         }
-        details.extend(self.details_of_connection(&rule.connection));
+        details.extend(self.details_of_connections());
         let passed =
             |title: &str, mark, details| Ok(Passed { mark, details, ..Passed::new((), title) });
         let result = match forecast.verdict() {
@@ -455,8 +457,8 @@ impl Walk<'_> {
             passed.details.push(Detail::marked(
                 Mark::Unknown,
                 format!(
-                    "`min_validity` in {} asks for {} s, more than it lives",
-                    rule.place,
+                    "{} asks for {} s, more than it lives",
+                    rule.place.key("min_validity"),
                     wanted.as_secs()
                 ),
             ));
@@ -492,27 +494,10 @@ impl Walk<'_> {
     }
 
     /// Trust and certificates of the servers that were met for the first time.
-    fn details_of_connection(&self, connection: &Connection) -> Vec<Detail> {
+    fn details_of_connections(&self) -> Vec<Detail> {
         let mut details = Vec::new();
-        let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
-        let met = self.observed.newly_met();
-        for met in &met {
-            let Some(certificate) = &met.certificate else { continue };
-            let left = certificate.ends.saturating_sub(now);
-            let text = format!(
-                "TLS of {}: by `{}`, ends in {}, trusted by the system's certificates{}",
-                met.host,
-                self.world.redactor.clean(&certificate.issuer),
-                span(left.unsigned_abs()),
-                match &connection.ca_file {
-                    Some(file) => format!(" and {}", file.display()),
-                    None => String::new(),
-                },
-            );
-            details.push(match left {
-                ..SOON => Detail::marked(Mark::Unknown, text),
-                _ => Detail::new(text),
-            });
+        for met in self.observed.newly_met() {
+            details.extend(trust::details(self.world, &met));
             if let Some(ahead) = met.ahead.filter(|ahead| ahead.abs() > UNNOTICED) {
                 details.push(of_clock(&format!("the clock of {}", met.host), ahead));
             }
@@ -573,7 +558,7 @@ fn choose(settings: &Settings, registry: Option<&str>) -> Result<Rule, Failure> 
 
 /// Whether a file has the table of a rule that is written elsewhere.
 fn is_replaced(file: &Path, rule: &Rule) -> bool {
-    let is_its_own = rule.place.starts_with(&format!("{}:", file.display()));
+    let is_its_own = rule.place.file() == Some(file);
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let document = text.parse::<toml::Table>().unwrap_or_default();
     let names = document.get("registry").and_then(toml::Value::as_table);

@@ -222,7 +222,7 @@ impl Draft {
 
     /// Lets the loader read it; its mistakes are told by the options that they come from.
     fn check(&self, world: &World) -> Result<Server, Failure> {
-        let (_file, path) = files::unnamed_file(&self.text).map_err(|error| {
+        let (_file, path) = files::editing::unnamed_file(&self.text).map_err(|error| {
             Failure::new(
                 format!("the configuration cannot be checked ({})", files::describe(&error)),
                 "make memory free, and try again",
@@ -448,7 +448,7 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
     let mut notes = Vec::new();
     match settings.rules.get(server) {
         Some(Err(failure)) => return Err(told(failure)),
-        Some(Ok(rule)) if rule.place.starts_with(&format!("{shown}:")) => {}
+        Some(Ok(rule)) if rule.place.file() == Some(file) => {}
         Some(Ok(rule)) => notes.push(Note::new(
             format!("{} has a rule for {server} too, and that one counts", rule.place),
             "take one of the two away",

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::http::{HttpTransport, Transport};
 use crate::protocol::PROGRAM;
 use crate::quay::verdict::span;
-use crate::robot_token::{self, NotRenewed, Renewal};
+use crate::robot_token::{self, NotRenewed, Renew, Renewal};
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
@@ -85,7 +85,7 @@ pub(super) fn run(
             "set QUAYFED_CACHE_DIR to a folder of yours (mode 0700), or XDG_RUNTIME_DIR",
         ));
     }
-    let is_forced = arguments.force;
+    let when = if arguments.force { Renew::Always } else { Renew::IfDue };
     let outcomes = side_by_side(
         meant,
         arguments.jobs,
@@ -93,7 +93,7 @@ pub(super) fn run(
             // A world is not for two threads: each has its own.
             let world = World::of_process();
             let transport = HttpTransport::new(&world);
-            outcome(&world, &transport, rule, is_forced)
+            outcome(&world, &transport, rule, when)
         },
         |ended, all| {
             if !arguments.system {
@@ -182,13 +182,13 @@ fn variable_of_elsewhere(world: &World, rule: &Rule) -> Option<String> {
 }
 
 /// Renews the token of one rule.
-fn outcome(world: &World, transport: &dyn Transport, rule: &Rule, is_forced: bool) -> Outcome {
+fn outcome(world: &World, transport: &dyn Transport, rule: &Rule, when: Renew) -> Outcome {
     let Some(cache) = Cache::open(world) else {
         let failure = Failure::new("there is no cache directory any more", "try again");
         return Outcome::Failed(NotRenewed { failure, was_asked: true, living: None });
     };
     let deadline = Deadline::after(world.clock.boot(), rule.deadline);
-    match robot_token::renew(world, transport, &cache, rule, deadline, is_forced) {
+    match robot_token::renew(world, transport, &cache, rule, deadline, when) {
         Ok(renewal) => Outcome::Renewed(renewal),
         Err(not_renewed) => Outcome::Failed(not_renewed),
     }

@@ -266,7 +266,7 @@ fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circ
 
 impl Ruled {
     fn by(rule: &Rule) -> Self {
-        Self::By { identity: rule.identity.name.clone(), place: rule.place.clone() }
+        Self::By { identity: rule.identity.name.clone(), place: rule.place.to_string() }
     }
 }
 

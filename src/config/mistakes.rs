@@ -749,6 +749,40 @@ issuer = "https://sso.example.com""#,
     ),
 ];
 
+/// Whole files in every way that TOML has of writing a table, and what is wrong with one key.
+const OF_OTHER_FORMS: &[(&str, &str, &str)] = &[
+    (
+        "# a comment\n\n[registry.\"h\"]\n\n# another\nidentity = \"k\"\n\nrobot = \"Acme+ci\"",
+        "config.toml:8: registry.\"h\".robot: `Acme+ci` is no robot name: it has a character other than a-z, 0-9, `.`, `_` and `-`",
+        "did you mean `acme+ci`? Quay's robot names are NAMESPACE+NAME in lower case",
+    ),
+    (
+        "[registry.\"h\"]\r\nidentity = \"k\"\r\nrobot = \"acme+ci\"\r\ndeadline = \"9\"\r\n",
+        "config.toml:4: registry.\"h\".deadline: `9` is no duration",
+        "write a whole number and its unit, such as \"500ms\", \"25s\", \"15m\" or \"1h\"",
+    ),
+    (
+        "registry.\"h\".robot = \"acme+ci\"\nregistry.\"h\".identity = \"k\"\nregistry.\"h\".on_error = \"no\"",
+        "config.toml:3: registry.\"h\".on_error: `no` is not a possible value",
+        "possible here: `fail`, `anonymous`",
+    ),
+    (
+        "[registry]\n\nh.identity = \"k\"",
+        "config.toml:3: registry.\"h\" lacks `robot`",
+        "add a line such as `robot = \"acme+ci\"`",
+    ),
+    (
+        "[registry]\nh = {\n  robot = \"acme+ci\",\n  identity = \"l\",\n}",
+        "config.toml:4: registry.\"h\".identity: `l` is not the name of any identity",
+        "add a table [identity.l], or name one that there is",
+    ),
+    (
+        "[registry.\"h\"]\nrobot = \"acme+ci\"\nidentity = \"l\"\n[identity.l]\nsource = \"client-credentials\"\nissuer = \"https://sso.example.com\"\nclient_id = \"c\"\nclient_secret_file = \"/s\"\nscopes = [\n  \"openid\",\n  \"\",\n]",
+        "config.toml:9: identity.l.scopes: the value is no scope",
+        "write each scope as an item of its own, without spaces",
+    ),
+];
+
 const GOOD_REGISTRY: &str = "[registry.\"h\"]\nrobot = \"acme+ci\"\nidentity = \"k\"\n";
 const GOOD_IDENTITY: &str = "[identity.k]\nsource = \"env\"\nvariable = \"T\"\n";
 
@@ -780,6 +814,14 @@ fn r6_a_mistake_in_a_registry_is_told_with_file_line_key_and_value() {
     check(OF_A_REGISTRY, |written| {
         let desk =
             Desk::new().with_user_file(&format!("[registry.\"h\"]\n{written}\n{GOOD_IDENTITY}"));
+        desk.rule("h").err().map(|failure| desk.shortened(&failure))
+    });
+}
+
+#[test]
+fn r6_a_mistake_is_told_with_the_line_of_its_key_however_the_table_is_written() {
+    check(OF_OTHER_FORMS, |written| {
+        let desk = Desk::new().with_user_file(&format!("{written}\n\n{GOOD_IDENTITY}"));
         desk.rule("h").err().map(|failure| desk.shortened(&failure))
     });
 }

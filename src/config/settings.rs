@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::place::Place;
 use crate::failure::Failure;
 use crate::robot::RobotName;
 use crate::server::Server;
@@ -53,8 +54,8 @@ pub struct Rule {
     pub min_validity: Option<Duration>,
     /// What a failed refresh means.
     pub on_error: OnError,
-    /// Where the rule is written: `FILE:LINE`, or the variable that it begins with.
-    pub place: String,
+    /// Where the rule is written.
+    pub place: Place,
 }
 
 /// How a server is reached and trusted.
@@ -133,8 +134,8 @@ pub struct Identity {
     pub connection: Connection,
     /// The time for the provider, discovery and retry included.
     pub timeout: Duration,
-    /// Where the identity is written: `FILE:LINE`, or the variable that it begins with.
-    pub place: String,
+    /// Where the identity is written.
+    pub place: Place,
 }
 
 /// The sources of OIDC tokens with their settings, without any secret. Serialized, it is part of

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::keys::{example, owners};
+use super::place::Place;
 use super::suggestion::nearest;
 use super::values::Fault;
 use crate::failure::Failure;
@@ -86,11 +87,25 @@ impl<'a> Table<'a> {
         Self { origin, entries, mistakes: Vec::new() }
     }
 
-    /// Where it is written: `FILE:LINE`, or the variable that it begins with.
-    pub(super) fn place(&self) -> String {
+    /// Where it is written.
+    pub(super) fn place(&self) -> Place {
         match &self.origin {
-            Origin::File { file, line, .. } => format!("{}:{line}", file.display()),
-            Origin::Variables { first, .. } => (*first).to_owned(),
+            Origin::File { file, line, .. } => {
+                let of = |entry: &Entry<'_>| match entry.at {
+                    At::Line(line) => Some((entry.key.to_owned(), line)),
+                    At::Variable(_) => None,
+                };
+                let keys = self.entries.iter().filter_map(of).collect();
+                Place::File { file: file.to_path_buf(), line: *line, keys }
+            }
+            Origin::Variables { names, first } => {
+                let of = |entry: &Entry<'_>| match entry.at {
+                    At::Variable(name) => Some(name),
+                    At::Line(_) => None,
+                };
+                let set = self.entries.iter().filter_map(of).collect();
+                Place::Variables { names, set, first }
+            }
         }
     }
 

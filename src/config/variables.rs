@@ -218,7 +218,7 @@ mod tests {
         .expect("a rule");
         assert_eq!(made.server.to_string(), "quay.example.com");
         assert_eq!(made.api_url.as_str(), "https://api.example.com/");
-        assert_eq!((made.place.as_str(), made.identity.place.as_str()), (REGISTRY, TOKEN));
+        assert_eq!([&made.place, &made.identity.place].map(ToString::to_string), [REGISTRY, TOKEN]);
         assert_eq!(made.connection.ca_file, Some(PathBuf::from("/ca.pem")));
         assert_eq!(made.identity.connection.ca_file, Some(PathBuf::from("/ca.pem")));
         assert!(!format!("{made:?}").contains("hunter2"));

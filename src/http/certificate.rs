@@ -1,15 +1,51 @@
-//! What a person wants to know of a server's certificate (RFC 5280): who issued it, and when it
-//! ends. Only for showing: whether it is trusted is rustls's business.
+//! What a person wants to know of a server's certificates (RFC 5280): whose each is, who issued it,
+//! and when it ends. Only for showing: whether they are trusted is rustls's business.
+
+use std::fmt;
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
 /// The parts of a certificate that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The common name of its issuer, or else the organization; as whoever issued it wrote it.
-    pub issuer: String,
+    /// Whose it is.
+    pub subject: Name,
+    /// Who issued it.
+    pub issuer: Name,
     /// When it ends, in seconds since 1970.
     pub ends: i64,
+}
+
+/// The name of a subject or an issuer. Two are the same if their DER is (section 7.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The content of its `SEQUENCE`.
+    pub(super) der: Vec<u8>,
+}
+
+/// The common name, or else the organization, as whoever issued the certificate wrote it.
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&name(&self.der).unwrap_or_default())
+    }
+}
+
+/// The certificate of a chain whose issuer must be trusted: the first that one of the roots issued,
+/// that issued itself, or whose issuer is not in the chain.
+pub(super) fn last_of(
+    chain: &[Certificate],
+    is_root: impl Fn(&Name) -> bool,
+) -> Option<&Certificate> {
+    let mut last = chain.first()?;
+    // No further than there are certificates: two may have issued each other.
+    for _ in chain {
+        if is_root(&last.issuer) || last.issuer == last.subject {
+            break;
+        }
+        let Some(next) = chain.iter().find(|it| it.subject == last.issuer) else { break };
+        last = next;
+    }
+    Some(last)
 }
 
 impl Certificate {
@@ -22,10 +58,12 @@ impl Certificate {
         let (_, signed) = content(signed, tag::INTEGER)?;
         let (_, signed) = content(signed, tag::SEQUENCE)?;
         let (issuer, signed) = content(signed, tag::SEQUENCE)?;
-        let (validity, _) = content(signed, tag::SEQUENCE)?;
+        let (validity, signed) = content(signed, tag::SEQUENCE)?;
+        let (subject, _) = content(signed, tag::SEQUENCE)?;
         let (_, _, after) = element(validity)?;
         let (kind, end, _) = element(after)?;
-        Some(Self { issuer: name(issuer)?, ends: moment(kind, end)? })
+        let [subject, issuer] = [subject, issuer].map(|der| Name { der: der.to_vec() });
+        Some(Self { subject, issuer, ends: moment(kind, end)? })
     }
 }
 
@@ -105,10 +143,10 @@ fn moment(kind: u8, text: &[u8]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn der(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn der(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
         let length = u8::try_from(content.len()).expect("short");
         let mut bytes = if length < 0x80 { vec![kind, length] } else { vec![kind, 0x81, length] };
@@ -116,39 +154,86 @@ mod tests {
         bytes
     }
 
-    fn certificate(attribute: &[u8], issuer: &str, kind: u8, end: &str) -> Vec<u8> {
+    pub(super) fn name_of(attribute: &[u8], text: &str) -> Name {
         let oid = der(tag::OBJECT_IDENTIFIER, &[attribute]);
-        let issuer = der(tag::SEQUENCE, &[&oid, &der(0x0c, &[issuer.as_bytes()])]);
-        let issuer = der(tag::SEQUENCE, &[&der(tag::SET, &[&issuer])]);
+        let attribute = der(tag::SEQUENCE, &[&oid, &der(0x0c, &[text.as_bytes()])]);
+        Name { der: der(tag::SET, &[&attribute]) }
+    }
+
+    /// A name with this common name.
+    pub(crate) fn common(text: &str) -> Name {
+        name_of(COMMON_NAME, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{common, der, name_of};
+    use super::*;
+
+    fn certificate(subject: &Name, issuer: &Name, kind: u8, end: &str) -> Vec<u8> {
         let begin = der(tag::UTC_TIME, &[b"261124060000Z"]);
         let validity = der(tag::SEQUENCE, &[&begin, &der(kind, &[end.as_bytes()])]);
         let version = der(tag::VERSION, &[&der(tag::INTEGER, &[&[2]])]);
         let serial = der(tag::INTEGER, &[&[1; 120]]);
         let algorithm = der(tag::SEQUENCE, &[]);
-        let signed = [version, serial, algorithm, issuer, validity].concat();
+        let [subject, issuer] = [subject, issuer].map(|name| der(tag::SEQUENCE, &[&name.der]));
+        let signed = [version, serial, algorithm, issuer, validity, subject].concat();
         der(tag::SEQUENCE, &[&der(tag::SEQUENCE, &[&signed])])
     }
 
     #[test]
-    fn issuer_and_end_are_read_in_both_forms_of_time() {
-        let of = |kind, end| Certificate::read(&certificate(COMMON_NAME, "A CA", kind, end));
-        let wanted = Certificate { issuer: "A CA".to_owned(), ends: 1_795_500_000 };
-        assert_eq!(of(tag::UTC_TIME, "261124060000Z"), Some(wanted.clone()));
-        assert_eq!(of(tag::GENERALIZED_TIME, "20261124060000Z"), Some(wanted));
-        let of_the_organization =
-            Certificate::read(&certificate(ORGANIZATION, "Acme", tag::UTC_TIME, "261124060000Z"));
-        assert_eq!(of_the_organization.map(|it| it.issuer).as_deref(), Some("Acme"));
+    fn names_and_end_are_read_in_both_forms_of_time() {
+        let (subject, issuer) = (common("quay"), name_of(ORGANIZATION, "Acme"));
+        let of = |kind, end| Certificate::read(&certificate(&subject, &issuer, kind, end));
+        let wanted = Some(Certificate {
+            subject: subject.clone(),
+            issuer: issuer.clone(),
+            ends: 1_795_500_000,
+        });
+        assert_eq!(of(tag::UTC_TIME, "261124060000Z"), wanted);
+        assert_eq!(of(tag::GENERALIZED_TIME, "20261124060000Z"), wanted);
+        assert_eq!((subject.to_string(), issuer.to_string()), ("quay".into(), "Acme".into()));
+        assert_eq!(Name { der: Vec::new() }.to_string(), "");
     }
 
     #[test]
     fn what_is_cut_or_is_none_is_nothing() {
-        let whole = certificate(COMMON_NAME, "A CA", tag::UTC_TIME, "261124060000Z");
+        let name = common("A CA");
+        let whole = certificate(&name, &name, tag::UTC_TIME, "261124060000Z");
         for length in 0..whole.len() {
             assert_eq!(Certificate::read(&whole[..length]), None, "{length}");
         }
         for end in ["", "2611240600Z", "261324060000Z", "26112406000éZ", "261124060000+0100"] {
-            let read = Certificate::read(&certificate(COMMON_NAME, "A", tag::UTC_TIME, end));
+            let read = Certificate::read(&certificate(&name, &name, tag::UTC_TIME, end));
             assert_eq!(read, None, "{end}");
         }
+    }
+
+    #[test]
+    fn a_chain_ends_where_somebody_must_be_trusted() {
+        let chain = |links: &[(&str, &str)]| -> Vec<Certificate> {
+            let of = |(subject, issuer): &(&str, &str)| Certificate {
+                subject: common(subject),
+                issuer: common(issuer),
+                ends: 0,
+            };
+            links.iter().map(of).collect()
+        };
+        for (links, root, wanted) in [
+            (&[("leaf", "ca")][..], "ca", "ca"),
+            (&[("leaf", "inter")], "ca", "inter"),
+            (&[("leaf", "inter"), ("inter", "ca")], "ca", "ca"),
+            (&[("leaf", "two"), ("one", "ca"), ("two", "one")], "ca", "ca"),
+            (&[("leaf", "ca"), ("ca", "ca")], "other", "ca"),
+            // Signed across: the root that is trusted here is not the last one that was sent.
+            (&[("leaf", "inter"), ("inter", "new"), ("new", "old")], "new", "new"),
+            (&[("leaf", "a"), ("a", "b"), ("b", "a")], "ca", "b"),
+        ] {
+            let chain = chain(links);
+            let last = last_of(&chain, |issuer| issuer.to_string() == root).expect("a chain");
+            assert_eq!(last.issuer.to_string(), wanted, "{links:?}");
+        }
+        assert_eq!(last_of(&[], |_| true), None);
     }
 }

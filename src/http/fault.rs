@@ -108,6 +108,11 @@ fn of_tls(error: &rustls::Error) -> (TransportFault, String) {
             TransportFault::UntrustedIssuer,
             "the certificate is not trusted (unknown issuer)".to_owned(),
         ),
+        CertificateError::BadSignature => (
+            TransportFault::UntrustedIssuer,
+            "the certificate is not trusted (not signed with the key of the CA that it names)"
+                .to_owned(),
+        ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             (TransportFault::CertificateDates, "the certificate has expired".to_owned())
         }
@@ -175,6 +180,7 @@ mod tests {
             certificate(Certificate::NotValidYet),
             certificate(Certificate::NotValidForName),
             certificate(Certificate::BadSignature),
+            certificate(Certificate::BadEncoding),
             TlsError::InvalidMessage(InvalidMessage::InvalidContentType),
             TlsError::AlertReceived(AlertDescription::HandshakeFailure),
             TlsError::DecryptError,
@@ -188,7 +194,8 @@ mod tests {
         CertificateDates: the certificate has expired
         CertificateDates: the certificate is not valid yet
         CertificateName: the certificate is for another name
-        Tls: the certificate is not accepted (BadSignature)
+        UntrustedIssuer: the certificate is not trusted (not signed with the key of the CA that it names)
+        Tls: the certificate is not accepted (BadEncoding)
         Tls: the server does not speak TLS
         Tls: the server ended TLS (HandshakeFailure)
         Tls: TLS failed (cannot decrypt peer's message)

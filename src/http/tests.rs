@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::testing::{world, world_with};
 use super::*;
+use crate::config::place::Place;
 use crate::config::settings::ProxyUrl;
 
 /// Serves one connection with `serve` on a thread of its own.
@@ -245,9 +246,15 @@ fn r20_a_ca_file_that_cannot_be_read_fails_before_anything_is_sent() {
         Connection { ca_file: Some(PathBuf::from("/nowhere/ca.pem")), ..Connection::default() };
     let url = "https://idp.example.com/";
     let error = send_with(&world(), url, &connection, Duration::from_secs(5)).expect_err("a fault");
-    let failed = error.step_failure("the token endpoint `https://idp.example.com/token`");
+    let failed = error.step_failure(
+        "the token endpoint `https://idp.example.com/token`",
+        &Place::example(5, &["source", "ca_file"]),
+    );
     assert_eq!(failed.kind, StepFailureKind::Local);
-    insta::assert_snapshot!(failed.failure.cause(), @"the token endpoint `https://idp.example.com/token` cannot be reached: `ca_file`: `/nowhere/ca.pem` does not exist");
+    insta::assert_snapshot!(format!("{}\n{}", failed.failure.cause(), failed.failure.hint()), @"
+    the token endpoint `https://idp.example.com/token` cannot be reached: `ca_file`: `/nowhere/ca.pem` does not exist
+    `ca_file` in /etc/quayfed/config.toml:7 must name a readable file of CA certificates in PEM (BEGIN CERTIFICATE)
+    ");
 }
 
 #[test]
@@ -266,7 +273,7 @@ fn clients_are_kept_by_how_a_server_is_reached_and_trusted() {
 #[test]
 fn every_fault_has_a_hint_on_one_line() {
     use TransportFault as Fault;
-    for fault in [
+    let hints = [
         Fault::CaFile,
         Fault::SystemRoots,
         Fault::ProxySetting,
@@ -282,8 +289,23 @@ fn every_fault_has_a_hint_on_one_line() {
         Fault::Tls,
         Fault::Timeout,
         Fault::Broken,
-    ] {
-        let hint = fault.hint();
-        assert!(!hint.is_empty() && !hint.contains('\n') && !hint.ends_with('.'), "{hint}");
-    }
+    ]
+    .map(|fault| fault.hint(&Place::example(5, &["ca_file"])));
+    insta::assert_snapshot!(hints.join("\n"), @r#"
+    `ca_file` in /etc/quayfed/config.toml:6 must name a readable file of CA certificates in PEM (BEGIN CERTIFICATE)
+    install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE or `ca_file` in /etc/quayfed/config.toml:6 to a bundle in PEM
+    set `proxy` in the table at /etc/quayfed/config.toml:5 to `"http://HOST:PORT"`, or to `"none"` for no proxy
+    this host lacks something that every connection needs
+    use https; http is for tests, to a literal 127.0.0.1 or [::1], with `allow_http_loopback` in the table at /etc/quayfed/config.toml:5 set to true
+    check the host's name and this host's DNS
+    check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY
+    allow the host at the proxy, write its password into `proxy` in the table at /etc/quayfed/config.toml:5, or set that to `"none"`, or the host in NO_PROXY
+    set `ca_file` in /etc/quayfed/config.toml:6 to the CA's certificate in PEM, or add it to the system's bundle
+    let the server's certificate be renewed, or set this host's clock right
+    use the name that the certificate is for, or let the certificate be reissued
+    give the server a certificate of its own (CA:FALSE), and set `ca_file` in /etc/quayfed/config.toml:6 to that of its CA
+    check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate
+    the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the steps
+    try again; if it stays so, look into the server's or proxy's log
+    "#);
 }

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::witness::Witness;
 use super::{TransportError, TransportFault};
 use crate::files::{self, InputError};
 use crate::world::World;
@@ -79,13 +81,25 @@ pub(super) fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), 
 
 /// TLS 1.2 and 1.3 with these roots and ring, the only provider in the program.
 pub(super) fn tls(roots: RootCertStore) -> Result<ClientConfig, TransportError> {
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TransportError { kind: TransportFault::Tls, text: error.to_string() })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut tls = builder()?.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+/// The same before a witness. What was agreed on with one server is not taken up again, not even
+/// with another port of the same name: each has to present its certificates.
+pub(super) fn tls_before(witness: Witness) -> Result<ClientConfig, TransportError> {
+    let verifier = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(witness));
+    let mut tls = verifier.with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls.resumption = Resumption::disabled();
+    Ok(tls)
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TransportError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TransportError { kind: TransportFault::Tls, text: error.to_string() })
 }
 
 fn fault(text: String) -> TransportError {

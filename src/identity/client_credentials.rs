@@ -7,6 +7,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use super::discovery::discover;
 use super::token_endpoint::{Grant, request_token};
 use super::{Discovered, Fetched};
+use crate::config::place::AtKey;
 use crate::config::settings::{ClientAuth, ClientCredentials, Endpoint, Identity, SecretPlace};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
@@ -26,8 +27,8 @@ pub(super) fn fetch(
     deadline: Deadline,
 ) -> Result<Fetched, StepFailure> {
     let readers = if settings.allow_readable_secret { Readers::Anybody } else { Readers::NoOthers };
-    let secret =
-        read_secret(world, &settings.client_secret, readers).map_err(StepFailure::local)?;
+    let secret = read_secret(world, &settings.client_secret, readers)
+        .map_err(|fault| StepFailure::local(fault.placed(&identity.place)))?;
     let (endpoint, discovered) = match &settings.endpoint {
         Endpoint::Given { token_endpoint, .. } => (token_endpoint.clone(), None),
         Endpoint::Discovered { issuer } => {
@@ -43,6 +44,7 @@ pub(super) fn fetch(
         endpoint: &endpoint,
         client_id: &settings.client_id,
         client_auth: settings.client_auth,
+        client_secret: &settings.client_secret,
         scopes: &settings.scopes,
         form: form(world, settings, &secret),
         authorization: authorization(world, settings, &secret),
@@ -56,15 +58,15 @@ pub(super) fn read_secret(
     world: &World,
     place: &SecretPlace,
     readers: Readers,
-) -> Result<Secret<String>, Failure> {
-    match place {
+) -> Result<Secret<String>, AtKey> {
+    let read = match place {
         SecretPlace::File(path) => read_secret_file(world, path, readers),
         SecretPlace::Variable(name) => {
             let fault = |what: &str| {
                 Failure::new(
                     format!("the variable `{name}`, which should hold the client secret, {what}"),
                     "set it where podman or docker runs (sudo drops variables), or name another \
-                     one in `client_secret_env`",
+                     one",
                 )
             };
             match world.environment.secret(name) {
@@ -83,6 +85,16 @@ pub(super) fn read_secret(
                 format!("run this in a unit that has `LoadCredential={name}:FILE`"),
             )),
         },
+    };
+    read.map_err(|failure| AtKey { key: key_of_secret(place), failure })
+}
+
+/// The key that says where the client's secret is.
+pub(super) const fn key_of_secret(place: &SecretPlace) -> &'static str {
+    match place {
+        SecretPlace::File(_) => "client_secret_file",
+        SecretPlace::Variable(_) => "client_secret_env",
+        SecretPlace::Credential(_) => "client_secret_credential",
     }
 }
 

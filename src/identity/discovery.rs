@@ -38,8 +38,9 @@ impl Asked<'_> {
     fn explain(&self, fault: &DiscoveryFault) -> StepFailure {
         let (issuer, place) = (self.issuer, &self.identity.place);
         let correct = format!(
-            "correct `issuer` in {place} (Keycloak: https://HOST/realms/REALM, case counts), or \
-             set `token_endpoint`"
+            "correct {} (Keycloak: https://HOST/realms/REALM, case counts), or set \
+             `token_endpoint`",
+            place.key("issuer")
         );
         let (cause, hint) = match fault {
             DiscoveryFault::NotAUrl => {
@@ -47,7 +48,7 @@ impl Asked<'_> {
                 return StepFailure::local(Failure::new(cause, correct));
             }
             DiscoveryFault::NoReply(error) => {
-                return error.step_failure(&format!("the issuer `{issuer}`"));
+                return error.step_failure(&format!("the issuer `{issuer}`"), place);
             }
             DiscoveryFault::Refused(reply) => return self.of_status(reply, correct),
             DiscoveryFault::NotJson => {
@@ -61,8 +62,9 @@ impl Asked<'_> {
                 (
                     format!("the discovery document of `{issuer}` names the issuer `{other}`"),
                     format!(
-                        "if that is the provider that is meant, set `issuer = \"{other}\"` in \
-                         {place}: compared byte for byte, a slash at the end counts"
+                        "if that is the provider that is meant, set {}: compared byte for byte, a \
+                         slash at the end counts",
+                        place.key_with("issuer", &other)
                     ),
                 )
             }
@@ -116,11 +118,11 @@ impl Asked<'_> {
     }
 
     fn without_endpoint(&self, named: &str) -> Failure {
-        let (document, place) = (self.document(), &self.identity.place);
+        let document = self.document();
         if named.is_empty() {
             return Failure::new(
                 format!("the discovery document `{document}` names no token endpoint"),
-                format!("set `token_endpoint` in {place}"),
+                format!("set {}", self.identity.place.key("token_endpoint")),
             );
         }
         Failure::new(

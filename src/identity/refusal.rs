@@ -3,8 +3,9 @@
 
 use serde_json::{Map, Value};
 
+use super::client_credentials::key_of_secret;
 use super::token_endpoint::Grant;
-use crate::config::settings::ClientAuth;
+use crate::config::settings::{ClientAuth, SecretPlace};
 use crate::failure::{Failure, StepFailure};
 use crate::http::{Response, retry_after};
 use crate::jwt::NotAJwt;
@@ -26,7 +27,7 @@ pub(super) fn explain(world: &World, grant: &Grant<'_>, reply: &Response) -> Ste
 pub(super) fn no_access_token(world: &World, grant: &Grant<'_>) -> StepFailure {
     StepFailure::network(Failure::new(
         format!("{} answered 200 without an `access_token`", grant.server(world)),
-        format!("see that it is the provider's: `token_endpoint` in {}", grant.identity.place),
+        format!("see that it is the provider's: {}", url_key(grant)),
     ))
 }
 
@@ -91,6 +92,22 @@ fn of_refusal(world: &World, grant: &Grant<'_>, status: u16, refusal: &Refusal) 
     Failure::new(cause, hint_of(grant, status, refusal))
 }
 
+/// The key that says where the token endpoint is.
+fn url_key(grant: &Grant<'_>) -> String {
+    grant.identity.place.key_of(&["token_endpoint", "issuer"])
+}
+
+/// Where the client's secret is, and the key that says so.
+fn secret(grant: &Grant<'_>) -> String {
+    let key = grant.identity.place.key(key_of_secret(grant.client_secret));
+    match grant.client_secret {
+        SecretPlace::File(path) => format!("`{}` ({key})", path.display()),
+        SecretPlace::Variable(name) if *name == key => format!("the variable {name}"),
+        SecretPlace::Variable(name) => format!("the variable {name} ({key})"),
+        SecretPlace::Credential(name) => format!("the systemd credential `{name}` ({key})"),
+    }
+}
+
 fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     let place = &grant.identity.place;
     let known = ENTRA.iter().find(|(number, _)| refusal.numbers.contains(number));
@@ -102,37 +119,46 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
         return (*hint).to_owned();
     }
     if refusal.says("405 Method Not Allowed") {
-        return format!("the URL is not a token endpoint: correct `token_endpoint` in {place}");
+        return format!("the URL is not a token endpoint: correct {}", url_key(grant));
     }
     if refusal.error == "unauthorized_client"
         && refusal.says("Invalid client or Invalid client cred")
     {
-        return format!("the secret is wrong: compare that of {place} with the provider's");
+        return format!(
+            "the secret is wrong: compare that in {} with the provider's",
+            secret(grant)
+        );
     }
     if refusal.says("Invalid method used") {
         let other = match grant.client_auth {
             ClientAuth::ClientSecretBasic => "client_secret_post",
             ClientAuth::ClientSecretPost => "client_secret_basic",
         };
-        return format!("set `client_auth = \"{other}\"` in {place}");
+        return format!("set {}", place.key_with("client_auth", other));
     }
     match refusal.error.as_str() {
         "invalid_client" => format!(
             "the client is unknown or disabled there, its secret is wrong, or it must authenticate \
-             by other means: compare `client_id` in {place} and the secret with the provider's"
+             by other means: compare {}, and the secret in {}, with the provider's",
+            place.key("client_id"),
+            secret(grant)
         ),
         "unauthorized_client" => format!(
-            "the secret is wrong, or this client may not use the grant: compare the secret of \
-             {place} with the provider's, then see what the client is allowed"
+            "the secret is wrong, or this client may not use the grant: compare the secret in {} \
+             with the provider's, then see what the client is allowed",
+            secret(grant)
         ),
         "invalid_scope" if grant.scopes.is_empty() => {
-            format!("the provider wants a scope: set `scopes` in {place}")
+            format!("the provider wants a scope: set {}", place.key("scopes"))
         }
         "invalid_scope" => format!(
-            "correct `scopes` in {place} (`{}`), or give these scopes to the client",
+            "correct {} (`{}`), or give these scopes to the client",
+            place.key("scopes"),
             grant.scopes.join("`, `")
         ),
-        "invalid_target" => format!("correct `audience` in {place}, or let the client ask for it"),
+        "invalid_target" => {
+            format!("correct {}, or let the client ask for it", place.key("audience"))
+        }
         "unsupported_grant_type" => {
             "the provider has no client credentials grant, or has it switched off".to_owned()
         }
@@ -140,10 +166,12 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
             "the provider says that this passes: try again later".to_owned()
         }
         _ => match status {
-            404 => format!("correct `issuer` or `token_endpoint` in {place}"),
+            404 => format!("correct {}", url_key(grant)),
             429 => "the provider is asked too often; the next try waits".to_owned(),
             500..=599 => "the provider failed; its log has the cause".to_owned(),
-            _ => format!("see the provider's log, and the client of {place} there"),
+            _ => {
+                format!("see the provider's log, and the client there ({})", place.key("client_id"))
+            }
         },
     }
 }
@@ -198,12 +226,12 @@ const SENTENCES: [(&str, &str); 11] = [
 
 /// An answer without JSON: a page, a line, or nothing. No page is ever shown.
 fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
-    let (status, place) = (reply.status, &grant.identity.place);
+    let (status, url) = (reply.status, url_key(grant));
     let endpoint = grant.server(world);
     let (cause, hint) = match status {
         200 => (
             format!("{endpoint} answered 200 with something that is not JSON"),
-            format!("it is not the provider's: correct `issuer` or `token_endpoint` in {place}"),
+            format!("it is not the provider's: correct {url}"),
         ),
         300..=399 => {
             let host = world.redactor.clean(&reply.redirects_to().unwrap_or_default());
@@ -211,20 +239,21 @@ fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
                 format!(
                     "{endpoint} answered {status}, a redirect to `{host}`, which is not followed"
                 ),
-                format!("set `issuer` or `token_endpoint` in {place} to where it really is"),
+                format!("set {url} to where it really is"),
             )
         }
-        404 => (
-            format!("{endpoint} does not exist (404)"),
-            format!("correct `issuer` or `token_endpoint` in {place}"),
-        ),
+        404 => (format!("{endpoint} does not exist (404)"), format!("correct {url}")),
         405 => (
             format!("{endpoint} takes no POST (405)"),
-            format!("it is not a token endpoint: correct `token_endpoint` in {place}"),
+            format!("it is not a token endpoint: correct {url}"),
         ),
         413 => (
             format!("{endpoint} finds the request too large (413)"),
-            format!("see `scopes` and the secret of {place}"),
+            format!(
+                "see {} and the secret in {}",
+                grant.identity.place.key("scopes"),
+                secret(grant)
+            ),
         ),
         429 => (
             format!("{endpoint} is asked too often (429)"),
@@ -242,7 +271,7 @@ fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
         _ => (
             format!("{endpoint} answered {status} with something that is not the provider's"),
             format!(
-                "a gateway or login page answers in its place: check the URL in {place} and what \
+                "a gateway or login page answers in its place: check {url} and what \
                  stands before the provider"
             ),
         ),

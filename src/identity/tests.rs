@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::place::Place;
 use crate::config::settings::{
     ClientAuth, ClientCredentials, Connection, Endpoint, TokenFile, TokenVariable,
 };
@@ -62,12 +63,23 @@ fn document() -> Result<Response, TransportError> {
 }
 
 fn identity_of(source: SourceSpec) -> Identity {
+    let keys: &[&str] = match &source {
+        SourceSpec::ClientCredentials(settings) => match settings.endpoint {
+            Endpoint::Given { .. } => {
+                &["source", "client_id", "client_secret_env", "token_endpoint"]
+            }
+            Endpoint::Discovered { .. } => &["source", "client_id", "client_secret_env", "issuer"],
+        },
+        SourceSpec::File(_) => &["source", "path"],
+        SourceSpec::Env(_) => &["source", "variable"],
+    };
+    let place = Place::example(5, keys);
     Identity {
         name: "keycloak".to_owned(),
         source,
         connection: Connection::default(),
         timeout: Duration::from_secs(8),
-        place: "/etc/quayfed/config.toml:5".to_owned(),
+        place,
     }
 }
 
@@ -216,10 +228,10 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Invalid client or Invalid client credentials)
-        hint: the client is unknown or disabled there, its secret is wrong, or it must authenticate by other means: compare `client_id` in /etc/quayfed/config.toml:5 and the secret with the provider's
+        hint: the client is unknown or disabled there, its secret is wrong, or it must authenticate by other means: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid client or Invalid client credentials)
-        hint: the secret is wrong: compare that of /etc/quayfed/config.toml:5 with the provider's
+        hint: the secret is wrong: compare that in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8) with the provider's
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Client not enabled to retrieve service account)
         hint: switch the client's service accounts on (Keycloak: client, Capability config)
@@ -231,7 +243,7 @@ mod refusals {
         hint: enable the user of the client's service account
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid method used to get client secret. Client requires method 'client_secret_post' to obtain client secret from the request)
-        hint: set `client_auth = "client_secret_post"` in /etc/quayfed/config.toml:5
+        hint: set `client_auth = "client_secret_post"` in the table at /etc/quayfed/config.toml:5
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Parameter client_assertion_type is missing)
         hint: the client is set to a signed JWT: set its authenticator to client id and secret
@@ -271,7 +283,7 @@ mod refusals {
         hint: use an https URL: the realm demands it
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 405: HTTP 405 Method Not Allowed
-        hint: the URL is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: the URL is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:9
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 413: HTTP 413 Request Entity Too Large
         hint: the request is too large: see `scopes` and the secret
@@ -298,13 +310,13 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_scope` (Invalid scopes: nope)
-        hint: correct `scopes` in /etc/quayfed/config.toml:5 (`nope`), or give these scopes to the client
+        hint: correct `scopes` in the table at /etc/quayfed/config.toml:5 (`nope`), or give these scopes to the client
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_scope`
-        hint: the provider wants a scope: set `scopes` in /etc/quayfed/config.toml:5
+        hint: the provider wants a scope: set `scopes` in the table at /etc/quayfed/config.toml:5
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_target`
-        hint: correct `audience` in /etc/quayfed/config.toml:5, or let the client ask for it
+        hint: correct `audience` in the table at /etc/quayfed/config.toml:5, or let the client ask for it
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unsupported_grant_type` (Unsupported grant_type)
         hint: the provider has no client credentials grant, or has it switched off
@@ -313,7 +325,7 @@ mod refusals {
         hint: the provider says that this passes: try again later
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `made_up`
-        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        hint: see the provider's log, and the client there (`client_id` in /etc/quayfed/config.toml:7)
         ");
     }
 
@@ -374,19 +386,19 @@ mod refusals {
         assert!(!texts.contains('<'), "{texts}");
         insta::assert_snapshot!(texts, @"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 with something that is not JSON
-        hint: it is not the provider's: correct `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: it is not the provider's: correct `token_endpoint` in /etc/quayfed/config.toml:9
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 302, a redirect to `login.example.com`, which is not followed
-        hint: set `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5 to where it really is
+        hint: set `token_endpoint` in /etc/quayfed/config.toml:9 to where it really is
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` does not exist (404)
-        hint: correct `issuer` or `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: correct `token_endpoint` in /etc/quayfed/config.toml:9
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` takes no POST (405)
-        hint: it is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: it is not a token endpoint: correct `token_endpoint` in /etc/quayfed/config.toml:9
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` finds the request too large (413)
-        hint: see `scopes` and the secret of /etc/quayfed/config.toml:5
+        hint: see `scopes` in the table at /etc/quayfed/config.toml:5 and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8)
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` is asked too often (429)
         hint: try again later; see how many hosts share this client
@@ -398,7 +410,7 @@ mod refusals {
         hint: the provider, or what stands before it, is down or starting: try again later
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 403 with something that is not the provider's
-        hint: a gateway or login page answers in its place: check the URL in /etc/quayfed/config.toml:5 and what stands before the provider
+        hint: a gateway or login page answers in its place: check `token_endpoint` in /etc/quayfed/config.toml:9 and what stands before the provider
         ");
     }
 
@@ -413,7 +425,7 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 without an `access_token`
-        hint: see that it is the provider's: `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: see that it is the provider's: `token_endpoint` in /etc/quayfed/config.toml:9
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is opaque: it has no `.`, so it is no JWT
         hint: ask the provider for JWT access tokens: Auth0 by `audience`, Zitadel by the service user's token type, Ory Hydra by `strategies.access_token`
@@ -425,7 +437,7 @@ mod refusals {
         hint: let the provider issue its access tokens as JWTs
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `bad_verification_code`
-        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        hint: see the provider's log, and the client there (`client_id` in /etc/quayfed/config.toml:7)
         ");
     }
 
@@ -441,7 +453,7 @@ mod refusals {
         );
         insta::assert_snapshot!(text, @"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_request` (got [redacted] and [redacted] and [redacted])
-        hint: see the provider's log, and the client of /etc/quayfed/config.toml:5 there
+        hint: see the provider's log, and the client there (`client_id` in /etc/quayfed/config.toml:7)
         ");
     }
 
@@ -454,7 +466,7 @@ mod refusals {
         let texts = [of(TransportFault::Connect, 2), of(TransportFault::Timeout, 1)];
         insta::assert_snapshot!(texts.join("\n\n"), @"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` could not be reached: something happened
-        hint: check host, port and firewall; where a proxy is needed, set `proxy` or HTTPS_PROXY
+        hint: check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave no answer within 8s
         hint: the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the steps
@@ -488,13 +500,13 @@ mod discovery {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         there is no discovery document at `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` (404)
-        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
 
         there is no discovery document at `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` (404: Realm does not exist)
-        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
 
         `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered 302, a redirect to `login.example.com`, which is not followed
-        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
 
         the issuer `https://sso.example.com/realms/quayrealm` cannot be used now (429)
         hint: the provider is down, starting or busy: try again later
@@ -503,22 +515,22 @@ mod discovery {
         hint: see what stands before the provider, such as a gateway or a login page
 
         `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (not JSON)
-        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
 
         `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (no `issuer`)
-        hint: correct `issuer` in /etc/quayfed/config.toml:5 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
 
         the discovery document of `https://sso.example.com/realms/quayrealm` names the issuer `https://sso.example.com/realms/quayrealm/`
-        hint: if that is the provider that is meant, set `issuer = "https://sso.example.com/realms/quayrealm/"` in /etc/quayfed/config.toml:5: compared byte for byte, a slash at the end counts
+        hint: if that is the provider that is meant, set `issuer = "https://sso.example.com/realms/quayrealm/"` in /etc/quayfed/config.toml:9: compared byte for byte, a slash at the end counts
 
         the discovery document `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` names no token endpoint
-        hint: set `token_endpoint` in /etc/quayfed/config.toml:5
+        hint: set `token_endpoint` in the table at /etc/quayfed/config.toml:5
 
         the discovery document `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` names a token endpoint that is not https: `http://sso.example.com/token`
         hint: let the provider publish https URLs (Keycloak: `hostname`, `proxy-headers`)
 
         the issuer `https://sso.example.com/realms/quayrealm` could not be reached: something happened
-        hint: set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle
+        hint: set `ca_file` in the table at /etc/quayfed/config.toml:5 to the CA's certificate in PEM, or add it to the system's bundle
         "#);
     }
 
@@ -554,7 +566,10 @@ mod at_hand {
     }
 
     fn key(bearer: &Bearer, variables: &[(&str, &str)]) -> Result<Option<String>, Failure> {
-        at_hand(&world_with(variables), bearer).map(|at_hand| at_hand.key)
+        let place = Place::example(5, &["source", "path", "variable", "client_secret_env"]);
+        at_hand(&world_with(variables), bearer)
+            .map(|at_hand| at_hand.key)
+            .map_err(|fault| fault.placed(&place))
     }
 
     #[test]
@@ -626,34 +641,34 @@ mod at_hand {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @"
         the token file `/nowhere/token` does not exist
-        hint: see that whatever writes it has run, or correct `path`
+        hint: see that whatever writes it has run, or correct its path (`path` in /etc/quayfed/config.toml:7)
 
         the token file `/dev/null` is not a regular file
-        hint: `path` must name the file that holds the token
+        hint: name the file that holds the token (`path` in /etc/quayfed/config.toml:7)
 
         the variable `QUAY_TOKEN`, which should hold the OIDC token, is not set
-        hint: let the job have it, and see that it reaches podman or docker (sudo drops variables)
+        hint: let the job have it, and see that it reaches podman or docker: sudo drops variables (`variable` in /etc/quayfed/config.toml:8)
 
         the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
-        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it
+        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`variable` in /etc/quayfed/config.toml:8)
 
         the token in the variable `QUAY_TOKEN` has white space inside
-        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it
+        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`variable` in /etc/quayfed/config.toml:8)
 
         the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
-        hint: it looks like JSON: say by `json_field` where in it the token is
+        hint: it looks like JSON: say where in it the token is (`json_field` in the table at /etc/quayfed/config.toml:5)
 
         the variable `QUAY_TOKEN` is not JSON, so `json_field` `access_token` finds nothing
-        hint: leave `json_field` out where the whole text is the token
+        hint: leave `json_field` out where the whole text is the token (`json_field` in the table at /etc/quayfed/config.toml:5)
 
         the variable `QUAY_TOKEN` has no text there, so `json_field` `access_token` finds nothing
-        hint: it is a path such as `access_token` or `svids.0.svid`
+        hint: it is a path such as `access_token` or `svids.0.svid` (`json_field` in the table at /etc/quayfed/config.toml:5)
 
         the variable `CLIENT_SECRET`, which should hold the client secret, is not set
-        hint: set it where podman or docker runs (sudo drops variables), or name another one in `client_secret_env`
+        hint: set it where podman or docker runs (sudo drops variables), or name another one (`client_secret_env` in /etc/quayfed/config.toml:9)
 
         there is no systemd credential `quay`: no $CREDENTIALS_DIRECTORY
-        hint: run this in a unit that has `LoadCredential=quay:FILE`
+        hint: run this in a unit that has `LoadCredential=quay:FILE` (`client_secret_credential` in the table at /etc/quayfed/config.toml:5)
         ");
     }
 

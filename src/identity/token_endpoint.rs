@@ -7,7 +7,7 @@ use url::Url;
 
 use super::IdToken;
 use super::refusal::{explain, no_access_token, no_jwt};
-use crate::config::settings::{ClientAuth, Identity};
+use crate::config::settings::{ClientAuth, Identity, SecretPlace};
 use crate::deadline::Deadline;
 use crate::failure::StepFailure;
 use crate::http::{Body, Request, Retry500, Transport, send_by};
@@ -20,6 +20,7 @@ pub(super) struct Grant<'a> {
     pub(super) endpoint: &'a Url,
     pub(super) client_id: &'a str,
     pub(super) client_auth: ClientAuth,
+    pub(super) client_secret: &'a SecretPlace,
     pub(super) scopes: &'a [String],
     /// The body, form-encoded.
     pub(super) form: Secret<String>,
@@ -42,7 +43,7 @@ pub(super) fn request_token(
         timeout: Duration::ZERO,
     };
     let reply = send_by(world, transport, request, deadline, Retry500::No)
-        .map_err(|error| error.step_failure(&grant.server(world)))?;
+        .map_err(|error| error.step_failure(&grant.server(world), &grant.identity.place))?;
     let json = reply.json().filter(|json| reply.status == 200 && !json.contains_key("error"));
     let Some(json) = json else {
         return Err(explain(world, &grant, &reply));

@@ -2,6 +2,7 @@
 //! CI system's file, SPIFFE's helper. It is read at every `get` (rule R11).
 
 use super::{IdToken, held_token};
+use crate::config::place::AtKey;
 use crate::config::settings::TokenFile;
 use crate::failure::Failure;
 use crate::files::{InputError, read_input};
@@ -12,12 +13,13 @@ use crate::world::World;
 const LARGEST: u64 = 256 << 10;
 
 /// The token in the file as it is now.
-pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, Failure> {
+pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, AtKey> {
+    let at_path = |failure| AtKey { key: "path", failure };
     let holder = format!("the file `{}`", settings.path.display());
     let input = read_input(&settings.path, LARGEST).map_err(|error| {
         let hint = match error {
             InputError::Absent => {
-                "see that whatever writes it has run, or correct `path`".to_owned()
+                "see that whatever writes it has run, or correct its path".to_owned()
             }
             InputError::Unreadable(_) => {
                 format!(
@@ -26,14 +28,14 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, Failu
                 )
             }
             InputError::NotAFile | InputError::TooLarge(_) => {
-                "`path` must name the file that holds the token".to_owned()
+                "name the file that holds the token".to_owned()
             }
         };
-        Failure::new(format!("the token file `{}` {error}", settings.path.display()), hint)
+        at_path(Failure::new(format!("the token file `{}` {error}", settings.path.display()), hint))
     })?;
     let bytes = Secret::new(input.bytes);
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| {
-        Failure::new(format!("{holder} is not text"), "`path` must name the file of the token")
+        at_path(Failure::new(format!("{holder} is not text"), "name the file that holds the token"))
     })?;
-    held_token(world, &holder, text, settings.json_field.as_ref())
+    held_token(world, ("path", &holder), text, settings.json_field.as_ref())
 }

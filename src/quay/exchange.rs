@@ -103,8 +103,8 @@ fn read(world: &World, rule: &Rule, reply: &Response) -> Result<RobotReply, Fail
     let quay = quay_of(rule);
     let no_quay = |what: &str| {
         let hint = format!(
-            "something else answers in Quay's place, such as a login page: check `api_url` of {}",
-            rule.place
+            "something else answers in Quay's place, such as a login page: check {}",
+            rule.place.key("api_url")
         );
         Failure::new(format!("{quay} answered 200 {what}"), hint)
     };
@@ -232,10 +232,10 @@ mod tests {
             replies.iter().map(|body| shown(&answered(body).expect_err("refused"))).collect();
         insta::assert_snapshot!(texts.join("\n\n"), @"
         Quay at `quay.example.com` answered 200 with something that is not JSON
-        hint: something else answers in Quay's place, such as a login page: check `api_url` of /etc/quayfed/config.toml:1
+        hint: something else answers in Quay's place, such as a login page: check `api_url` in the table at /etc/quayfed/config.toml:1
 
         Quay at `quay.example.com` answered 200 without a `token`
-        hint: something else answers in Quay's place, such as a login page: check `api_url` of /etc/quayfed/config.toml:1
+        hint: something else answers in Quay's place, such as a login page: check `api_url` in the table at /etc/quayfed/config.toml:1
 
         the robot token from Quay at `quay.example.com` is opaque: it has no `.`, so it is no JWT
         hint: no token was handed out; show this to whoever runs that Quay
@@ -274,13 +274,13 @@ mod tests {
         hint: try again; a Quay without a proxy in front does so where it cannot reach the issuer `https://sso.example.com/realms/quayrealm`
 
         Quay at `quay.example.com` gave no answer within 15s
-        hint: Quay asks the issuer `https://sso.example.com/realms/quayrealm` at every exchange, which may be what takes the time; `exchange_timeout` of /etc/quayfed/config.toml:1 sets how long to wait
+        hint: Quay asks the issuer `https://sso.example.com/realms/quayrealm` at every exchange, which may be what takes the time; `exchange_timeout` in the table at /etc/quayfed/config.toml:1 sets how long to wait
 
         Quay at `quay.example.com` could not be reached: something happened
         hint: check the host's name and this host's DNS
 
         Quay at `quay.example.com` could not be reached: something happened
-        hint: set `ca_file` to the CA's certificate in PEM, or add it to the system's bundle
+        hint: set `ca_file` in the table at /etc/quayfed/config.toml:1 to the CA's certificate in PEM, or add it to the system's bundle
         ");
     }
 }

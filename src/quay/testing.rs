@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::config::place::Place;
 use crate::config::settings::{
     ClientAuth, ClientCredentials, Connection, Endpoint, Identity, OnError, Rule, SecretPlace,
     SourceSpec,
@@ -39,7 +40,7 @@ pub(crate) fn rule_with(source: SourceSpec) -> Rule {
             source,
             connection: Connection::default(),
             timeout: Duration::from_secs(8),
-            place: "/etc/quayfed/config.toml:5".to_owned(),
+            place: Place::example(5, &IDENTITY_KEYS),
         },
         api_url: Url::parse("https://quay.example.com").expect("a URL"),
         connection: Connection::default(),
@@ -47,9 +48,11 @@ pub(crate) fn rule_with(source: SourceSpec) -> Rule {
         exchange_timeout: Duration::from_secs(15),
         min_validity: None,
         on_error: OnError::Fail,
-        place: "/etc/quayfed/config.toml:1".to_owned(),
+        place: Place::example(1, &["robot", "identity"]),
     }
 }
+
+const IDENTITY_KEYS: [&str; 4] = ["source", "issuer", "client_id", "client_secret_file"];
 
 pub(crate) const ISSUER: &str = "https://sso.example.com/realms/quayrealm";
 

@@ -66,7 +66,7 @@ pub fn challenge(
     })?;
     let request = request(&url, None, rule);
     let reply = send_by(world, transport, request, deadline, Retry500::No)
-        .map_err(|error| error.step_failure(&registry).failure)?;
+        .map_err(|error| error.step_failure(&registry, &rule.place).failure)?;
     let found = reply.challenge.as_deref().and_then(parse_challenge);
     let (cause, hint) = match (reply.status, found) {
         (401, Some(challenge)) if is_allowed(&challenge.realm, rule) => return Ok(challenge),
@@ -124,7 +124,7 @@ pub fn log_in(
     let request = request(&url, Some(authorization), rule);
     let server = format!("the token server `{}{}`", authority(&url), url.path());
     let reply = send_by(world, transport, request, deadline, Retry500::No)
-        .map_err(|error| error.step_failure(&server).failure)?;
+        .map_err(|error| error.step_failure(&server, &rule.place).failure)?;
     if reply.status != 200 {
         return Err(explain(world, rule, &server, &reply));
     }
@@ -174,7 +174,8 @@ fn actions(bearer: &str, repository: &Repository) -> Vec<String> {
 }
 
 fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failure {
-    let (robot, place) = (&rule.robot, &rule.place);
+    let robot = &rule.robot;
+    let key = |key| rule.place.key(key);
     let said = words_of(reply);
     let (cause, hint) = match (reply.status, said.as_deref()) {
         (_, Some(words)) if words.ends_with("is disabled") && words.contains(" owner ") => (
@@ -191,7 +192,7 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
         ),
         (_, Some("Could not find robot with specified username")) => (
             format!("{server} does not know the robot account `{robot}`"),
-            format!("was it deleted just now? create it again, or correct `robot` in {place}"),
+            format!("was it deleted just now? create it again, or correct {}", key("robot")),
         ),
         (_, Some("Specified credentials are invalid")) => (
             format!("the robot account `{robot}` is disabled"),
@@ -204,7 +205,7 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
         ),
         (_, Some(words)) if words.contains("and supplied password") => (
             format!("{server} takes the robot token for a password of `{robot}`"),
-            format!("see that it is a Quay of 3.13 or later, and the one of `api_url` in {place}"),
+            format!("see that it is a Quay of 3.13 or later, and the one of {}", key("api_url")),
         ),
         (status, Some(words)) => (
             format!("{server} refused ({status}): {}", world.redactor.clean(words)),
@@ -214,8 +215,9 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
             format!("{server} failed at the robot token without a word (500)"),
             format!(
                 "it does so for a token that has expired or that another Quay gave: see that \
-                 `{}` and `api_url` of {place} are one Quay, whose hosts' clocks agree",
-                rule.server.host()
+                 `{}` and {} are one Quay, whose hosts' clocks agree",
+                rule.server.host(),
+                key("api_url")
             ),
         ),
         (429, None) => (
@@ -349,16 +351,16 @@ mod tests {
         hint: something else answers in Quay's place: see what stands before `quay.example.com`
 
         the token server `quay.example.com/v2/auth` does not know the robot account `fed_test+robot1`
-        hint: was it deleted just now? create it again, or correct `robot` in /etc/quayfed/config.toml:1
+        hint: was it deleted just now? create it again, or correct `robot` in /etc/quayfed/config.toml:2
 
         the token server `quay.example.com/v2/auth` failed at the robot token without a word (500)
-        hint: it does so for a token that has expired or that another Quay gave: see that `quay.example.com` and `api_url` of /etc/quayfed/config.toml:1 are one Quay, whose hosts' clocks agree
+        hint: it does so for a token that has expired or that another Quay gave: see that `quay.example.com` and `api_url` in the table at /etc/quayfed/config.toml:1 are one Quay, whose hosts' clocks agree
 
         the token server `quay.example.com/v2/auth` says that the token is of another robot account than `fed_test+robot1`
         hint: report this to whoever runs that Quay: it gave that token for this robot account
 
         the token server `quay.example.com/v2/auth` takes the robot token for a password of `fed_test+robot1`
-        hint: see that it is a Quay of 3.13 or later, and the one of `api_url` in /etc/quayfed/config.toml:1
+        hint: see that it is a Quay of 3.13 or later, and the one of `api_url` in the table at /etc/quayfed/config.toml:1
 
         this Quay lets no robot account in
         hint: ask an administrator of Quay (ROBOTS_DISALLOW); the exchange does not look at that

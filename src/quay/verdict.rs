@@ -57,7 +57,7 @@ pub fn explain_no_reply(
     presented: Presented<'_>,
     error: &TransportError,
 ) -> StepFailure {
-    let mut failed = error.step_failure(&quay_of(rule));
+    let mut failed = error.step_failure(&quay_of(rule), &rule.place);
     let issuer = Case::new(world, rule, presented).issuer;
     let hint = match error.kind {
         TransportFault::Broken => format!(
@@ -66,8 +66,8 @@ pub fn explain_no_reply(
         ),
         TransportFault::Timeout => format!(
             "Quay asks the issuer `{issuer}` at every exchange, which may be what takes the time; \
-             `exchange_timeout` of {} sets how long to wait",
-            rule.place
+             {} sets how long to wait",
+            rule.place.key("exchange_timeout")
         ),
         _ => return failed,
     };
@@ -141,7 +141,8 @@ impl<'a> Case<'a> {
 
     fn of_words(&self, status: u16, words: &str) -> Failure {
         let (quay, issuer, subject) = (&self.quay, &self.issuer, &self.subject);
-        let (robot, place) = (&self.rule.robot, &self.rule.place);
+        let robot = &self.rule.robot;
+        let correct_robot = || format!("correct {}", self.rule.place.key("robot"));
         if let Some(reason) = words.strip_prefix("Invalid token: ") {
             return self.of_invalid_token(reason);
         }
@@ -149,8 +150,9 @@ impl<'a> Case<'a> {
             ROBOT_UNKNOWN => (
                 format!("{quay} has no robot account `{robot}`"),
                 format!(
-                    "create it in Quay (`{}`, Robot Accounts), or correct `robot` in {place}",
-                    robot.namespace()
+                    "create it in Quay (`{}`, Robot Accounts), or {}",
+                    robot.namespace(),
+                    correct_robot()
                 ),
             ),
             "Robot does not have federated login configured" => (
@@ -187,7 +189,7 @@ impl<'a> Case<'a> {
             ),
             "Invalid robot" => (
                 format!("{quay} says that `{robot}` is no robot account"),
-                format!("correct `robot` in {place}: NAMESPACE+NAME"),
+                format!("{}: NAMESPACE+NAME", correct_robot()),
             ),
             _ if words.ends_with("not configured for this robot") => {
                 return self.of_unlisted_issuer();
@@ -365,8 +367,8 @@ impl<'a> Case<'a> {
             SourceSpec::ClientCredentials(_) => format!(
                 "let the provider put the federation's audience into `aud`: in Keycloak by an \
                  audience mapper (for lightweight tokens with `Add to lightweight access token`), \
-                 elsewhere often by `audience` in {}",
-                identity.place
+                 elsewhere often by {}",
+                identity.place.key("audience")
             ),
             SourceSpec::File(_) | SourceSpec::Env(_) => format!(
                 "let the token of {} be issued for the audience in the robot account's federation",
@@ -496,7 +498,8 @@ impl<'a> Case<'a> {
 
     /// An answer that is no word of Quay's: a page, or nothing. No page is ever shown.
     fn of_status(&self, reply: &Response) -> Failure {
-        let (quay, issuer, place) = (&self.quay, &self.issuer, &self.rule.place);
+        let (quay, issuer) = (&self.quay, &self.issuer);
+        let api_url_key = self.rule.place.key("api_url");
         let status = reply.status;
         let api_url = authority(&self.rule.api_url);
         let (cause, hint) = match status {
@@ -512,20 +515,18 @@ impl<'a> Case<'a> {
             ),
             308 | 404 => (
                 format!("{quay} has no token exchange ({status})"),
-                format!("it came with Quay 3.13; or `api_url` of {place} is not Quay's"),
+                format!("it came with Quay 3.13; or {api_url_key} is not Quay's"),
             ),
             301..=399 => (
                 format!(
                     "{quay} answered {status}, a redirect{}, which is not followed",
                     self.to_host(reply)
                 ),
-                format!(
-                    "set `api_url` of {place} to Quay itself; a login page may stand before it"
-                ),
+                format!("set {api_url_key} to Quay itself; a login page may stand before it"),
             ),
             405 => (
                 format!("{quay} does not let the token be asked for (405)"),
-                format!("something before Quay bars GET, or `api_url` of {place} is not Quay's"),
+                format!("something before Quay bars GET, or {api_url_key} is not Quay's"),
             ),
             429 => (
                 format!("{quay} is asked too often (429)"),
@@ -551,8 +552,8 @@ impl<'a> Case<'a> {
             _ => (
                 format!("{quay} answered {status} with a page that is not Quay's"),
                 format!(
-                    "a gateway, firewall or login page answers in its place: check `api_url` of \
-                     {place} and what stands before Quay"
+                    "a gateway, firewall or login page answers in its place: check {api_url_key} \
+                     and what stands before Quay"
                 ),
             ),
         };

@@ -31,7 +31,8 @@ impl Circumstances {
     pub fn of(world: &World, rule: &Rule) -> Result<Self, Failure> {
         // Before anything is read: what is mended while we ask is not what failed.
         let conditions = conditions(world, rule);
-        let at_hand = identity::at_hand(world, &rule.identity.source.bearer())?;
+        let at_hand = identity::at_hand(world, &rule.identity.source.bearer())
+            .map_err(|fault| fault.placed(&rule.identity.place))?;
         let key = EntryKey::of(rule, at_hand.key.clone());
         let token = at_hand.token.as_ref().map_or("", |token| token.raw().expose());
         let conditions = sha256(format!("{conditions}{key:?}{token}").as_bytes());

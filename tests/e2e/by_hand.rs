@@ -242,7 +242,7 @@ fn mistake_the_secret(at: &Bench) -> Result<(), String> {
     assert_ne!(told.code, Some(0), "{told}");
     told.must_say(&[
         "refused client `build-host`: `unauthorized_client`",
-        "hint: the secret is wrong: compare that of",
+        "hint: the secret is wrong: compare that in",
     ])?;
     told.must_not_say(&["not-the-secret"])
 }

@@ -17,7 +17,9 @@ use quayfed::log::Log;
 use quayfed::redaction::Redactor;
 use quayfed::terminal::Looks;
 use quayfed::world::{Caller, Clock, Environment, Places, SystemClock, UserNamespace, World};
-use quayfed_sandbox::{Algorithm, Fault, KeyId, Sandbox, SignedBy, Times, TokenShape, Version};
+use quayfed_sandbox::{
+    Algorithm, Chain, Fault, KeyId, Options, Sandbox, SignedBy, Times, TokenShape, Version,
+};
 use serde_json::{Value, json};
 
 use crate::binary::{Home, Ran, SECRET, SUBJECT, at_sandbox, program};
@@ -518,7 +520,15 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let sandbox = Sandbox::start();
+        Self::at(Sandbox::start())
+    }
+
+    /// With this between the servers' certificate and the CA.
+    fn behind(chain: Chain) -> Self {
+        Self::at(Sandbox::start_with(Options { chain, ..Options::default() }))
+    }
+
+    fn at(sandbox: Sandbox) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("q")
             .rand_bytes(6)
@@ -688,6 +698,27 @@ fn the_screens_of_pulls_that_would_fail() {
 }
 
 #[test]
+fn the_screens_of_certificates() {
+    let desk = Desk::behind(Chain::Whole);
+    let (code, screen) = desk.screen(COLOURED, &["doctor"]);
+    check("doctor_chain", &screen);
+    assert_eq!(code, command::WELL, "{screen}");
+    let desk = Desk::behind(Chain::Broken);
+    let mut screens = Vec::new();
+    for (name, looks) in [("chain_broken", COLOURED), ("chain_broken_narrow", NARROW)] {
+        screens.push((name, desk.screen(looks, &["doctor"])));
+    }
+    let desk = Desk::new();
+    let other = fs::read_to_string(Sandbox::start().ca_file()).expect("a CA");
+    desk.write("ca.pem", &other, 0o644);
+    screens.push(("chain_other_key", desk.screen(COLOURED, &["doctor"])));
+    for (name, (code, screen)) in screens {
+        check(&format!("doctor_{name}"), &screen);
+        assert_eq!(code, command::FAILED, "{screen}");
+    }
+}
+
+#[test]
 fn the_screens_of_identity() {
     let desk = Desk::new();
     for (name, looks) in [("", COLOURED), ("_narrow", NARROW), ("_piped", PIPED)] {
@@ -765,6 +796,24 @@ fn a_login_that_keeps_podman_from_the_helper_fails_the_pull_whatever_docker_does
     let (code, screen) = desk.screen(PIPED, &["doctor"]);
     assert_eq!(code, command::FAILED, "{screen}");
     assert!(screen.contains("✗ podman, buildah, skopeo"), "{screen}");
+}
+
+#[test]
+fn a_validity_that_no_token_has_is_told_with_the_line_of_its_key() {
+    let desk = Desk::new();
+    let path = desk.path(".config/quayfed/config.toml");
+    let text = fs::read_to_string(path).expect("a configuration");
+    let text = text.replace("\n\n", "\nmin_validity = \"2h\"\n\n");
+    desk.write(".config/quayfed/config.toml", &text, 0o600);
+    let (code, screen) = desk.screen(PIPED, &["doctor"]);
+    assert_eq!(code, command::WELL, "{screen}");
+    assert!(
+        screen.contains(
+            "? `min_validity` in /home/devops/.config/quayfed/config.toml:5 asks for 7200\n      s, \
+             more than it lives"
+        ),
+        "{screen}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use quayfed::cache::attempt::Taken;
 use quayfed::cache::entry::EntryKey;
 use quayfed::config::settings::Rule;
 use quayfed::deadline::Deadline;
-use quayfed::robot_token::{self, NotRenewed, Renewal};
+use quayfed::robot_token::{self, NotRenewed, Renew, Renewal};
 use quayfed::server::Server;
 use quayfed::world::Clock as _;
 use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times};
@@ -24,28 +24,28 @@ fn rule(host: &Host) -> Rule {
     settings.rule_for(&server).expect("a rule").as_ref().expect("a sound one").clone()
 }
 
-fn renew(host: &Host, is_forced: bool) -> Result<Renewal, NotRenewed> {
+fn renew(host: &Host, when: Renew) -> Result<Renewal, NotRenewed> {
     let (world, rule) = (host.world(), rule(host));
     let cache = Cache::open(&world).expect("a cache");
     let deadline = Deadline::after(host.clock.boot(), rule.deadline);
-    robot_token::renew(&world, &host.scripted, &cache, &rule, deadline, is_forced)
+    robot_token::renew(&world, &host.scripted, &cache, &rule, deadline, when)
 }
 
 #[test]
 fn a_token_is_renewed_once_it_is_due() {
     let host = Host::new();
-    assert_eq!(renew(&host, false), Ok(Renewal::Renewed(HOUR)), "none is cached");
+    assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "none is cached");
     let first = host.token();
     host.clock.pass(seconds(29 * 60));
-    assert!(matches!(renew(&host, false), Ok(Renewal::NotDue(_))));
+    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue(_))));
     assert_eq!(host.scripted.asked(), (1, 1));
     host.clock.pass(seconds(13 * 60 + 30));
-    assert_eq!(renew(&host, false), Ok(Renewal::Renewed(HOUR)), "Aging");
+    assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "Aging");
     assert_ne!(host.token(), first);
     host.clock.pass(seconds(46 * 60));
-    assert_eq!(renew(&host, false), Ok(Renewal::Renewed(HOUR)), "Short");
+    assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "Short");
     host.clock.pass(seconds(60 * 60));
-    assert_eq!(renew(&host, false), Ok(Renewal::Renewed(HOUR)), "Spent");
+    assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "Spent");
     assert_eq!(host.scripted.asked(), (4, 4));
 }
 
@@ -54,7 +54,7 @@ fn force_renews_what_is_not_due() {
     let host = Host::new();
     let first = host.token();
     host.clock.pass(seconds(60));
-    assert_eq!(renew(&host, true), Ok(Renewal::Renewed(HOUR)));
+    assert_eq!(renew(&host, Renew::Always), Ok(Renewal::Renewed(HOUR)));
     assert_ne!(host.token(), first);
     assert_eq!(host.scripted.asked(), (2, 2));
 }
@@ -65,18 +65,18 @@ fn r15_what_has_just_failed_is_not_tried_again_but_by_force() {
     host.token();
     host.clock.pass(seconds(46 * 60));
     *host.scripted.provider.borrow_mut() = Does::Unreachable;
-    let failed = renew(&host, false).expect_err("unreachable");
+    let failed = renew(&host, Renew::IfDue).expect_err("unreachable");
     assert!(failed.was_asked, "{failed:?}");
     assert!(failed.living.is_some_and(|left| left > seconds(13 * 60)), "{failed:?}");
     host.clock.pass(seconds(1));
     let asked = host.scripted.asked();
-    let failed = renew(&host, false).expect_err("barred");
+    let failed = renew(&host, Renew::IfDue).expect_err("barred");
     assert!(!failed.was_asked, "{failed:?}");
     assert_eq!(host.scripted.asked(), asked);
     *host.scripted.provider.borrow_mut() = Does::Well(seconds(0));
-    assert!(renew(&host, false).is_err(), "still barred");
-    assert_eq!(renew(&host, true), Ok(Renewal::Renewed(HOUR)));
-    assert!(matches!(renew(&host, false), Ok(Renewal::NotDue(_))));
+    assert!(renew(&host, Renew::IfDue).is_err(), "still barred");
+    assert_eq!(renew(&host, Renew::Always), Ok(Renewal::Renewed(HOUR)));
+    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue(_))));
 }
 
 #[test]
@@ -87,12 +87,12 @@ fn r15_a_refresh_has_more_time_than_the_early_try_of_a_get() {
     *host.scripted.quay.borrow_mut() = Does::Well(seconds(9));
     host.token();
     assert_eq!(host.scripted.asked(), (2, 2), "the get ran out of its 5 s");
-    assert!(matches!(renew(&host, false), Ok(Renewal::Renewed(_))));
+    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(_))));
 }
 
 #[test]
 fn r16_whoever_is_asking_already_is_waited_for_even_by_force() {
-    for is_forced in [false, true] {
+    for when in [Renew::IfDue, Renew::Always] {
         let host = Host::new();
         host.token();
         host.clock.pass(seconds(46 * 60));
@@ -102,7 +102,7 @@ fn r16_whoever_is_asking_already_is_waited_for_even_by_force() {
         let Taken::Ours(turn) = cache.take_turn(&EntryKey::of(&rule, None), deadline) else {
             panic!("the lock is free")
         };
-        let left = renew(&host, is_forced).expect("no failure");
+        let left = renew(&host, when).expect("no failure");
         assert_eq!(left, Renewal::LeftToOthers(seconds(14 * 60 - 24)));
         assert_eq!(host.scripted.asked(), (1, 1));
         turn.succeeded();
@@ -116,7 +116,7 @@ fn r14_a_robot_that_quay_does_not_know_loses_its_token() {
     host.clock.pass(seconds(60));
     let said = r#"{"message":"Could not find robot with specified username"}"#;
     *host.scripted.quay.borrow_mut() = Does::Refuse(400, said.to_owned(), None);
-    let failed = renew(&host, true).expect_err("refused");
+    let failed = renew(&host, Renew::Always).expect_err("refused");
     assert_eq!(failed.living, None, "{failed:?}");
     assert!(host.entries().is_empty());
 }
@@ -133,12 +133,12 @@ fn r17_a_token_that_could_not_be_kept_is_not_renewed() {
             }
         }
     }));
-    let failed = renew(&host, false).expect_err("its file is gone");
+    let failed = renew(&host, Renew::IfDue).expect_err("its file is gone");
     assert_eq!(
         failed.failure.cause(),
         "the new token of `acme+ci` for `quay.example.com` could not be written into the cache"
     );
-    assert!(matches!(renew(&host, false), Ok(Renewal::Renewed(_))));
+    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(_))));
 }
 
 /// A home with rules for the sandbox's Quay and for paths at it: each has a token of its own.

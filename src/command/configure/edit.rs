@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::command::clients::LARGEST;
 use crate::failure::Failure;
-use crate::files::{self, EditError, InputError, LockFile, Original, Replaced};
+use crate::files::editing::{EditError, Original, Replaced, make_folders};
+use crate::files::{self, InputError, LockFile};
 use crate::world::World;
 
 /// How long another process may keep the folder to itself. Whoever can read a folder can lock it:
@@ -91,8 +92,7 @@ impl Edit<'_> {
             }
             original.check(world.caller.uid()).map_err(failure)?;
             let folder = original.path.parent().unwrap_or(Path::new("/")).to_owned();
-            files::make_folders(&folder, self.mode_of_folder)
-                .map_err(|error| failure(error.into()))?;
+            make_folders(&folder, self.mode_of_folder).map_err(|error| failure(error.into()))?;
             let _lock = locked(world, &folder);
             let (original, _, outcome) = self.read(world)?;
             original.check(world.caller.uid()).map_err(failure)?;

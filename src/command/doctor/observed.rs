@@ -2,37 +2,41 @@
 //! is what a `get` sends, by the same code.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
-use crate::http::certificate::Certificate;
+use crate::http::witness::{Presented, Seen};
 use crate::http::{Request, Response, Transport, TransportError};
 use crate::quay::forecast::ahead;
 use crate::world::World;
 
-/// A server that replied.
+/// A server that presented certificates or replied.
 #[derive(Clone, Debug)]
 pub(super) struct Met {
     /// Host and port.
     pub(super) host: String,
-    /// Its certificate, where it has one.
-    pub(super) certificate: Option<Certificate>,
+    /// The certificates that are trusted besides the system's.
+    pub(super) ca_file: Option<PathBuf>,
+    /// What it presented, where TLS was begun.
+    pub(super) presented: Option<Presented>,
     /// By how much its clock is ahead of this host's, in seconds.
     pub(super) ahead: Option<i64>,
 }
 
-/// Passes requests on to another transport.
+/// Passes requests on to another transport, which tells `seen`.
 pub(super) struct Observed<'a> {
     world: &'a World,
     inner: &'a dyn Transport,
+    seen: &'a Seen,
     met: RefCell<Vec<Met>>,
     known: RefCell<Vec<String>>,
 }
 
 impl<'a> Observed<'a> {
-    pub(super) const fn new(world: &'a World, inner: &'a dyn Transport) -> Self {
-        Self { world, inner, met: RefCell::new(Vec::new()), known: RefCell::new(Vec::new()) }
+    pub(super) const fn new(world: &'a World, inner: &'a dyn Transport, seen: &'a Seen) -> Self {
+        Self { world, inner, seen, met: RefCell::new(Vec::new()), known: RefCell::new(Vec::new()) }
     }
 
-    /// The servers that replied for the first time since this was last asked.
+    /// The servers that were met for the first time since this was last asked.
     pub(super) fn newly_met(&self) -> Vec<Met> {
         let mut known = self.known.borrow_mut();
         let mut new = Vec::new();
@@ -48,13 +52,20 @@ impl<'a> Observed<'a> {
 
 impl Transport for Observed<'_> {
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
-        let reply = self.inner.send(request)?;
-        let host = request.url.host_str().unwrap_or_default();
-        self.met.borrow_mut().push(Met {
-            host: request.url.port().map_or_else(|| host.to_owned(), |it| format!("{host}:{it}")),
-            certificate: reply.certificate.as_deref().and_then(Certificate::read),
-            ahead: ahead(self.world, &reply),
-        });
-        Ok(reply)
+        let sent = self.inner.send(request);
+        let presented = self.seen.take();
+        if sent.is_ok() || presented.is_some() {
+            let host = request.url.host_str().unwrap_or_default();
+            self.met.borrow_mut().push(Met {
+                host: request
+                    .url
+                    .port()
+                    .map_or_else(|| host.to_owned(), |it| format!("{host}:{it}")),
+                ca_file: request.connection.ca_file.clone(),
+                presented,
+                ahead: sent.as_ref().ok().and_then(|reply| ahead(self.world, reply)),
+            });
+        }
+        sent
     }
 }

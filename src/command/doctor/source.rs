@@ -15,7 +15,8 @@ pub(in crate::command) fn fetch(
     transport: &dyn Transport,
     identity: &Identity,
 ) -> Result<IdToken, Failure> {
-    let at_hand = identity::at_hand(world, &identity.source.bearer())?;
+    let at_hand = identity::at_hand(world, &identity.source.bearer())
+        .map_err(|fault| fault.placed(&identity.place))?;
     let deadline = Deadline::after(world.clock.boot(), identity.timeout);
     identity::fetch(world, transport, identity, None, at_hand, deadline)
         .map(|fetched| fetched.token)

@@ -60,7 +60,7 @@ fn what_the_federation_lacks_is_named_in_the_words_of_its_form() {
     ];
     insta::assert_snapshot!(words.map(of_words).join("\n\n"), @"
     Quay at `quay.example.com` has no robot account `fed_test+robot1`
-    hint: create it in Quay (`fed_test`, Robot Accounts), or correct `robot` in /etc/quayfed/config.toml:1
+    hint: create it in Quay (`fed_test`, Robot Accounts), or correct `robot` in /etc/quayfed/config.toml:2
 
     Quay at `quay.example.com` has no federation for the robot account `fed_test+robot1`
     hint: in Quay, at the robot account's federation, add issuer `https://sso.example.com/realms/quayrealm` and subject `8c1f2b1e-7b1a-4c56-9d0e-1f2a3b4c5d6e`
@@ -148,10 +148,10 @@ fn what_the_verification_found_is_named_with_the_value_at_fault() {
     hint: let `https://sso.example.com/realms/quayrealm` sign with RS256 and an RSA key (Keycloak: `Access token signature algorithm` of the client; SPIRE: `jwt_key_type`)
 
     the OIDC token is for the audience `account`, `api`, not for Quay's
-    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in /etc/quayfed/config.toml:5
+    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in the table at /etc/quayfed/config.toml:5
 
     the OIDC token has no audience (`aud`), and Quay's federation asks for one
-    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in /etc/quayfed/config.toml:5
+    hint: let the provider put the federation's audience into `aud`: in Keycloak by an audience mapper (for lightweight tokens with `Add to lightweight access token`), elsewhere often by `audience` in the table at /etc/quayfed/config.toml:5
 
     the discovery document of issuer `https://sso.example.com/realms/quayrealm` names another issuer (`https://internal:8443/realms/quayrealm`)
     hint: correct the provider's public URL (in Keycloak `hostname`): `iss` and the document's `issuer` must be equal byte for byte, a slash at the end counts
@@ -228,7 +228,7 @@ fn a_header_that_did_not_arrive_is_told() {
     hint: something on the way removes or changes it: look at gateways and proxies before Quay
 
     Quay at `quay.example.com` says that `fed_test+robot1` is no robot account
-    hint: correct `robot` in /etc/quayfed/config.toml:1: NAMESPACE+NAME
+    hint: correct `robot` in /etc/quayfed/config.toml:2: NAMESPACE+NAME
     ");
 }
 
@@ -366,19 +366,19 @@ fn an_answer_that_is_no_word_of_quays_is_told_by_its_status() {
     hint: raise its limit for a header (nginx: `large_client_header_buffers`), or let the provider put fewer claims into the token
 
     Quay at `quay.example.com` answered 400 with a page that is not Quay's
-    hint: a gateway, firewall or login page answers in its place: check `api_url` of /etc/quayfed/config.toml:1 and what stands before Quay
+    hint: a gateway, firewall or login page answers in its place: check `api_url` in the table at /etc/quayfed/config.toml:1 and what stands before Quay
 
     Quay at `quay.example.com` has no token exchange (404)
-    hint: it came with Quay 3.13; or `api_url` of /etc/quayfed/config.toml:1 is not Quay's
+    hint: it came with Quay 3.13; or `api_url` in the table at /etc/quayfed/config.toml:1 is not Quay's
 
     Quay at `quay.example.com` has no token exchange (308)
-    hint: it came with Quay 3.13; or `api_url` of /etc/quayfed/config.toml:1 is not Quay's
+    hint: it came with Quay 3.13; or `api_url` in the table at /etc/quayfed/config.toml:1 is not Quay's
 
     Quay at `quay.example.com` answered 302, a redirect to `login.example.com`, which is not followed
-    hint: set `api_url` of /etc/quayfed/config.toml:1 to Quay itself; a login page may stand before it
+    hint: set `api_url` in the table at /etc/quayfed/config.toml:1 to Quay itself; a login page may stand before it
 
     Quay at `quay.example.com` does not let the token be asked for (405)
-    hint: something before Quay bars GET, or `api_url` of /etc/quayfed/config.toml:1 is not Quay's
+    hint: something before Quay bars GET, or `api_url` in the table at /etc/quayfed/config.toml:1 is not Quay's
 
     Quay at `quay.example.com` is asked too often (429)
     hint: try again later; see how many hosts share this address
@@ -396,10 +396,10 @@ fn an_answer_that_is_no_word_of_quays_is_told_by_its_status() {
     hint: see how fast the issuer's discovery document and keys are, from Quay's host
 
     Quay at `quay.example.com` answered 403 with a page that is not Quay's
-    hint: a gateway, firewall or login page answers in its place: check `api_url` of /etc/quayfed/config.toml:1 and what stands before Quay
+    hint: a gateway, firewall or login page answers in its place: check `api_url` in the table at /etc/quayfed/config.toml:1 and what stands before Quay
 
     Quay at `quay.example.com` answered 407 with a page that is not Quay's
-    hint: a gateway, firewall or login page answers in its place: check `api_url` of /etc/quayfed/config.toml:1 and what stands before Quay
+    hint: a gateway, firewall or login page answers in its place: check `api_url` in the table at /etc/quayfed/config.toml:1 and what stands before Quay
     ");
 }
 

@@ -243,6 +243,7 @@ impl Bench {
         let keycloak = self.keycloak.borrow();
         let (issuer, quay) = (self.scene.sandbox.issuer().url(), self.scene.sandbox.quay().url());
         let configuration = self.seat.path("home/.config/quayfed");
+        let secret = self.seat.path("home/client-secret");
         let shown = |path: &Path| path.display().to_string();
         let mut text = text.to_owned();
         for (value, name) in [
@@ -253,6 +254,7 @@ impl Bench {
             (quay.trim_start_matches("https://"), "QUAY-API"),
             (self.scene.host(), "QUAY"),
             (&shown(&configuration), "~"),
+            (&shown(&secret), "CLIENT-SECRET"),
             ("docker-credential-quayfed: ", ""),
         ] {
             text = text.replace(value, name);

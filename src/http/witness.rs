@@ -1,0 +1,156 @@
+//! What servers present as their certificates, and what is made of it, for whoever explains that to
+//! a person. Nothing is decided here: the answer is always that of rustls's own verifier.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::certificate::{Certificate, Name, last_of};
+
+/// The certificates that a server presented.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// As they were sent, the server's own first.
+    pub chain: Vec<Certificate>,
+    /// What was made of them.
+    pub trust: Trust,
+}
+
+/// What was made of a chain.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// It was accepted, by this root of the system's.
+    System(Name),
+    /// It was accepted, by this root of the connection's `ca_file`.
+    CaFile(Name),
+    /// It ends at this issuer, which was not sent and is trusted by nobody here.
+    NotSent(Name),
+    /// It ends at this issuer, which issued itself and is trusted by nobody here.
+    SelfIssued(Name),
+    /// It ends at an issuer of this name: one is trusted here, but has another key.
+    OtherKey(Name),
+    /// It was refused for something else.
+    Refused,
+}
+
+/// What the last server presented that TLS was begun with.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<Option<Presented>>);
+
+impl Seen {
+    /// Takes it; nothing where TLS was not begun anew since it was last asked.
+    pub fn take(&self) -> Option<Presented> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, presented: Option<Presented>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = presented;
+    }
+}
+
+/// Verifies as rustls does, and tells [`Seen`].
+#[derive(Debug)]
+pub(super) struct Witness {
+    roots: Arc<RootCertStore>,
+    verifier: Arc<WebPkiServerVerifier>,
+    /// By the system's roots alone, where it has any.
+    system: Option<Arc<WebPkiServerVerifier>>,
+    seen: Arc<Seen>,
+}
+
+impl Witness {
+    /// For a connection with these roots, those of the system among them; nothing where there are
+    /// none at all.
+    pub(super) fn new(
+        roots: RootCertStore,
+        system: RootCertStore,
+        seen: Arc<Seen>,
+    ) -> Option<Self> {
+        let roots = Arc::new(roots);
+        let verifier = verifier_by(Arc::clone(&roots))?;
+        Some(Self { roots, verifier, system: verifier_by(Arc::new(system)), seen })
+    }
+
+    fn trust(
+        &self,
+        chain: &[Certificate],
+        is_systems: bool,
+        error: Option<&Error>,
+    ) -> Option<Trust> {
+        let is_root = |name: &Name| {
+            self.roots.roots.iter().any(|root| root.subject.as_ref() == name.der.as_slice())
+        };
+        let last = last_of(chain, is_root)?;
+        let issuer = last.issuer.clone();
+        Some(match error {
+            None if is_systems => Trust::System(issuer),
+            None => Trust::CaFile(issuer),
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                if is_root(&issuer) {
+                    Trust::OtherKey(issuer)
+                } else if issuer == last.subject {
+                    Trust::SelfIssued(issuer)
+                } else {
+                    Trust::NotSent(issuer)
+                }
+            }
+            Some(Error::InvalidCertificate(CertificateError::BadSignature)) => {
+                Trust::OtherKey(issuer)
+            }
+            Some(_) => Trust::Refused,
+        })
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let by = |verifier: &WebPkiServerVerifier| {
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        let verified = by(&self.verifier);
+        let is_systems = self.system.as_deref().is_some_and(|system| by(system).is_ok());
+        let sent = std::iter::once(end_entity).chain(intermediates);
+        let chain: Vec<_> = sent.filter_map(|der| Certificate::read(der)).collect();
+        let trust = self.trust(&chain, is_systems, verified.as_ref().err());
+        self.seen.put(trust.map(|trust| Presented { chain, trust }));
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn verifier_by(roots: Arc<RootCertStore>) -> Option<Arc<WebPkiServerVerifier>> {
+    let provider = Arc::new(ring::default_provider());
+    WebPkiServerVerifier::builder_with_provider(roots, provider).build().ok()
+}
