@@ -14,7 +14,7 @@ mod mistakes;
 mod reading;
 pub mod search_path;
 pub mod settings;
-mod suggestion;
+pub mod suggestion;
 mod table;
 #[cfg(test)]
 mod testing;

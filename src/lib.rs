@@ -72,8 +72,9 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         Command::ForPeople(command) => return run_for_people(world, &command),
         Command::Parsed(error) => return tell_parsed(world, &error),
         Command::Usage => Answer::Refused(cli::usage()),
-        Command::Unknown(verb) => {
-            Answer::Refused(failure::on_one_line(&format!("{PROGRAM}: unknown action: {verb}")))
+        Command::Unknown(word) => {
+            let failure = cli::unknown(&word);
+            Answer::UnknownAction(word, failure)
         }
     };
     finish(world, &answer, began)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
-use crate::failure::Failure;
+use crate::failure::{Failure, on_one_line};
 use crate::secret::Secret;
 
 /// The program's name, as clients call it.
@@ -44,6 +44,8 @@ pub enum Answer {
     Text(String),
     /// A refusal in the protocol's own words: on standard output, exit code 1.
     Refused(String),
+    /// A verb that no helper has: in the protocol's words to a client, in ours to a person.
+    UnknownAction(String, Failure),
     /// "Not found", after a failure that the operator chose to go on without credentials from.
     Anonymous(Failure),
     /// A failure of ours.
@@ -88,6 +90,9 @@ impl Answer {
             Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
             Self::Done => String::new(),
             Self::Text(text) | Self::Refused(text) => line(text.clone()),
+            Self::UnknownAction(action, _) => {
+                line(on_one_line(&format!("{PROGRAM}: unknown action: {action}")))
+            }
             Self::Anonymous(_) => line(NOT_FOUND.to_owned()),
             Self::Failed(failure) => line(failure.cause().to_owned()),
         })
@@ -96,7 +101,7 @@ impl Answer {
     /// What goes to standard error, whether or not anybody asked for a log.
     pub fn stderr(&self) -> String {
         match self {
-            Self::Failed(failure) => {
+            Self::Failed(failure) | Self::UnknownAction(_, failure) => {
                 format!("{PROGRAM}: {}\nhint: {}\n", failure.cause(), failure.hint())
             }
             Self::Anonymous(failure) => format!(
@@ -113,7 +118,7 @@ impl Answer {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Credentials { .. } | Self::List(_) | Self::Done | Self::Text(_) => 0,
-            Self::Refused(_) | Self::Anonymous(_) | Self::Failed(_) => 1,
+            Self::Refused(_) | Self::UnknownAction(..) | Self::Anonymous(_) | Self::Failed(_) => 1,
         }
     }
 }

@@ -99,7 +99,9 @@ fn the_manual_page_reads_well() {
 
 #[test]
 fn the_help_of_each_command_is_a_screen() {
-    for name in ["status", "refresh", "purge", "completions", "man"] {
+    let verbs = ["get", "store", "erase", "list", "version"];
+    let commands = ["status", "refresh", "purge", "completions", "man"];
+    for name in verbs.into_iter().chain(commands) {
         let cli::Command::Parsed(help) = cli::parse(&[name.into(), "--help".into()]) else {
             panic!("no help of {name}")
         };
