@@ -1,6 +1,7 @@
 //! What was asked for on the command line. The protocol's verbs are matched by hand: a `get` must
 //! not pay for an argument parser.
 
+mod fitting;
 mod verbs;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use crate::command;
 use crate::config::suggestion::nearest;
 use crate::failure::Failure;
 use crate::protocol::PROGRAM;
+use crate::terminal::Looks;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -97,9 +99,16 @@ pub fn version() -> String {
 }
 
 /// How to call the program: the line that every helper begins with, then the help for people.
-pub fn usage() -> String {
-    let help = parser().render_help().to_string();
+pub fn usage(width: usize) -> String {
+    let help = fitting::fitted(&parser().render_help().to_string(), width);
     format!("Usage: {PROGRAM} <store|get|erase|list|version>\n\n{}", help.trim_end())
+}
+
+/// What [`Command::Parsed`] has to tell, as it looks best.
+pub fn told(error: &clap::Error, looks: Looks) -> String {
+    let text = error.render();
+    let text = if looks.has_colours { text.ansi().to_string() } else { text.to_string() };
+    fitting::fitted(&text, looks.width)
 }
 
 #[cfg(test)]

@@ -152,10 +152,9 @@ pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
 
 /// What clients call, for the help of people who try it.
 pub(super) fn listed() -> String {
-    let lines: String =
-        verbs().iter().map(|verb| format!("  {:<8} {}\n", verb.name, verb.about)).collect();
+    let lines = verbs().map(|verb| format!("  {:<8} {}", verb.name, verb.about)).join("\n");
     format!(
-        "Clients call, with a server on standard input:\n{lines}\n\
+        "Clients call, with a server on standard input:\n{lines}\n\n\
          To try it by hand, with each step told on standard error:\n  \
          echo quay.example.com | QUAYFED_LOG=info {PROGRAM} get"
     )

@@ -593,7 +593,6 @@ fn a_user_in_whose_way_nothing_is_sees_little() {
 
 #[test]
 fn the_screens_for_every_user() {
-    screens::check("configure-help", &done(&home(), &["--help"]));
     for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
         let desk = Desk::new().with_program();
         desk.write("etc/containers/registries.conf", "");

@@ -776,12 +776,3 @@ fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
     assert!(screen.contains("? Cache directory: none serves"), "{screen}");
     assert!(screen.contains("passed over: /home/devops/cache "), "{screen}");
 }
-
-#[test]
-fn the_help_of_both() {
-    for name in ["doctor", "identity"] {
-        let arguments: Vec<OsString> = [name, "--help"].map(OsString::from).into();
-        let cli::Command::Parsed(help) = cli::parse(&arguments) else { panic!("no help: {name}") };
-        check(&format!("{name}-help"), &help.render().to_string());
-    }
-}

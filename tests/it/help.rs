@@ -1,10 +1,12 @@
 //! Help, completions and manual page: made from the definitions that the command line is read by.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use quayfed::cli;
+use quayfed::terminal::Looks;
 
-use crate::screens::{PIPED, check, ran};
+use crate::screens::{NARROW, PIPED, check, ran};
 use crate::simulation::Host;
 
 fn commands() -> Vec<clap::Command> {
@@ -99,14 +101,42 @@ fn the_manual_page_reads_well() {
 
 #[test]
 fn the_help_of_each_command_is_a_screen() {
-    let verbs = ["get", "store", "erase", "list", "version"];
-    let commands = ["status", "refresh", "purge", "completions", "man"];
-    for name in verbs.into_iter().chain(commands) {
-        let cli::Command::Parsed(help) = cli::parse(&[name.into(), "--help".into()]) else {
-            panic!("no help of {name}")
-        };
-        check(&format!("{name}-help"), &help.render().to_string());
+    check("help", &help(&["--help"], PIPED));
+    check("help-narrow", &help(&["--help"], NARROW));
+    check("doctor-help-narrow", &help(&["doctor", "--help"], NARROW));
+    for command in commands() {
+        let name = command.get_name();
+        check(&format!("{name}-help"), &help(&[name, "--help"], PIPED));
     }
+}
+
+#[test]
+fn no_line_of_a_help_is_wider_than_the_terminal_but_for_a_command() {
+    for command in commands() {
+        for option in ["-h", "--help"] {
+            for width in [40, 60, 80] {
+                let help = help(&[command.get_name(), option], Looks { width, ..PIPED });
+                for line in help.lines().filter(|line| line.contains(' ')) {
+                    let words = line.trim_start().split(' ').filter(|word| !word.is_empty());
+                    let is_command =
+                        line.contains("docker-credential-quayfed") || line.contains("--");
+                    assert!(
+                        line.chars().count() <= width || words.count() < 2 || is_command,
+                        "{width}: {line}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A help as it is shown to whoever asks for it.
+fn help(arguments: &[&str], looks: Looks) -> String {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    let cli::Command::Parsed(error) = cli::parse(&arguments) else {
+        panic!("no help: {arguments:?}")
+    };
+    cli::told(&error, looks)
 }
 
 fn text(arguments: &[&str]) -> String {

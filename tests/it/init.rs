@@ -218,8 +218,6 @@ fn a_file_elsewhere_is_told_to_be_read_by_nobody() {
 
 #[test]
 fn the_screens() {
-    let help = init(&Home::new(), &["--help"]).stdout;
-    screens::check("init-help", &help);
     for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
         let folder =
             tempfile::Builder::new().prefix("qf-").tempdir_in("/dev/shm").expect("a folder");
