@@ -37,19 +37,21 @@ struct Options {
     /// The robot account at Quay, NAMESPACE+NAME [required]
     #[arg(long, value_name = "ROBOT")]
     robot: Option<String>,
-    /// Where Quay's exchange is [default: https at the registry]
+    /// Where Quay's exchange is [default: https:// and the registry's host]
     #[arg(long, value_name = "URL")]
     api_url: Option<String>,
     /// CAs of Quay and provider, in PEM [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<String>,
-    /// client-credentials, file or env [default: by what is given]
+    /// client-credentials, file or env [default: file with --path, env with --variable, else
+    /// client-credentials]
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// The name of the identity [default: that of its source]
+    /// The name of the identity [default: the name of its source]
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
-    /// The file, or - for standard output [default: see below]
+    /// The file, or - for standard output [default: what QUAYFED_CONFIG names, else for root
+    /// /etc/quayfed/config.toml, else ~/.config/quayfed/config.toml]
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     output: Option<PathBuf>,
     /// Replace a file that is there [default: fail]
@@ -84,9 +86,16 @@ struct ClientOptions {
     /// The audience to ask for [default: none]
     #[arg(long, value_name = "AUDIENCE")]
     audience: Option<String>,
-    /// The scopes to ask for, with commas between [default: none]
+    /// The scopes to ask for, with commas or spaces between [default: none]
     #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
     scopes: Vec<String>,
+}
+
+impl ClientOptions {
+    /// One by one: QUAYFED_SCOPES takes spaces between them, so people try them here too.
+    fn scopes(&self) -> Vec<String> {
+        self.scopes.iter().flat_map(|some| some.split_whitespace()).map(str::to_owned).collect()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +106,7 @@ struct AtHandOptions {
     /// The variable that the token is in [required for env]
     #[arg(long, value_name = "VARIABLE")]
     variable: Option<String>,
-    /// Where in JSON the token is [default: it is no JSON]
+    /// Where in JSON the token is: names and indexes with dots between [default: it is the whole]
     #[arg(long, value_name = "FIELD")]
     json_field: Option<String>,
 }
@@ -119,10 +128,7 @@ const MEANING: &str = "\
 No option takes a secret: everybody on a host can see the command lines. Options
 name the file, the variable or the systemd credential that a secret is in.
 
-Files:
-  what QUAYFED_CONFIG names, where it is set; or else
-  /etc/quayfed/config.toml, which all may read, for root; or else
-  ~/.config/quayfed/config.toml
+Everybody may read a file below /etc/quayfed; any other is its owner's alone.
 
 For example:
   docker-credential-quayfed init \\
@@ -321,11 +327,11 @@ fn write_identity(text: &mut String, arguments: &Options, name: &str, source: &s
     if is_client {
         table.comment("What to ask for, where the provider looks at it.");
         table.set_or_show("audience", arguments.client.audience.as_deref(), "quay");
-        table.set_list_or_show("scopes", &arguments.client.scopes, "openid");
+        table.set_list_or_show("scopes", &arguments.client.scopes(), "openid");
     } else {
         table.set("audience", arguments.client.audience.as_deref());
-        if !arguments.client.scopes.is_empty() {
-            table.set_list_or_show("scopes", &arguments.client.scopes, "");
+        if !arguments.client.scopes().is_empty() {
+            table.set_list_or_show("scopes", &arguments.client.scopes(), "");
         }
     }
     table.set("path", arguments.at_hand.path.as_deref());

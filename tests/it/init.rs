@@ -58,6 +58,13 @@ fn every_source_is_written_as_it_is_read() {
     assert_eq!(settings.client_id, "build-host");
     assert_eq!(settings.audience.as_deref(), Some("quay"));
     assert_eq!(settings.scopes, ["openid", "quay"]);
+    for scopes in ["openid quay", " openid, quay ", "openid  ,quay"] {
+        let (text, rule) = drafted(&[&CLIENT[..], &["--scopes", scopes]].concat());
+        let SourceSpec::ClientCredentials(settings) = &rule.identity.source else {
+            panic!("{text}")
+        };
+        assert_eq!(settings.scopes, ["openid", "quay"], "{scopes}");
+    }
     assert_eq!(rule.api_url.as_str(), "https://api.example.com/");
     assert_eq!(rule.connection.ca_file, rule.identity.connection.ca_file);
     assert_eq!(rule.identity.name, "sso \"1\"");
