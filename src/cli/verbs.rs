@@ -22,17 +22,18 @@ fn verbs() -> [Verb; 5] {
 The answer holds a secret: it is for a client, not for a log.
 
 Read on standard input, to its end:
-  the server: HOST[:PORT][/PATH], also with http:// or https:// before it
+  the server, HOST[:PORT][/PATH], also with https:// before it
 
 Written to standard output:
-  {{\"ServerURL\":\"quay.example.com\",\"Username\":\"builders+ci\",\"Secret\":\"eyJ…\"}}
-  or one line that says why there is none, and with a hint on standard error
+  {{\"ServerURL\":\"SERVER\",\"Username\":\"builders+ci\",\"Secret\":\"eyJ...\"}}
+  or one line that says why there is none
 
 Exit codes:
   0  there is a token
-  1  there is none: `{NOT_FOUND}` where no rule
-     covers the server; `{NO_SERVER}` where none was given; or the
-     cause of a failure
+  1  there is none: `{NOT_FOUND}`
+     where no rule covers the server, `{NO_SERVER}`
+     where none was given, or the cause of a failure, which stands with a
+     hint on standard error too
 
 For example, with each step told on standard error:
   echo quay.example.com | QUAYFED_LOG=info {PROGRAM} get"
@@ -49,14 +50,14 @@ and changes nothing; as anybody else it fails, since `get` would not answer with
 what was stored.
 
 Read on standard input, to its end:
-  {{\"ServerURL\":\"quay.example.com\",\"Username\":\"builders+ci\",\"Secret\":\"…\"}}
+  {{\"ServerURL\":\"SERVER\",\"Username\":\"builders+ci\",\"Secret\":\"...\"}}
 
 Written to standard output:
   nothing, or one line that says why the login is refused
 
 Exit codes:
   0  the user name is that of the robot
-  1  it is not, no rule covers the server, or there is a mistake in the rule
+  1  it is not, no rule covers the server, or the rule has a mistake
 
 For example:
   echo '{{\"ServerURL\":\"quay.example.com\",\"Username\":\"builders+ci\"}}' |
@@ -73,7 +74,7 @@ Clients call it at a logout. The next `get` gets a new token. Every cached token
 is forgotten by `purge`.
 
 Read on standard input, to its end:
-  the server: HOST[:PORT][/PATH], also with http:// or https:// before it
+  the server, HOST[:PORT][/PATH], also with https:// before it
 
 Written to standard output:
   nothing

@@ -58,7 +58,7 @@ Files:
   docker
       $DOCKER_CONFIG/config.json, or else ~/.docker/config.json
   --system: of every user's podman, buildah and skopeo
-      the file below /etc/containers whose credential-helpers count, or else
+      the file in /etc/containers whose credential-helpers count, or else
       /etc/containers/registries.conf.d/50-quayfed.conf
 
 Everything else in a file stays as it is. A new file is its owner's alone, but

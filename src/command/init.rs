@@ -50,8 +50,8 @@ struct Options {
     /// The name of the identity [default: the name of its source]
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
-    /// The file, or - for standard output [default: what QUAYFED_CONFIG names, else for root
-    /// /etc/quayfed/config.toml, else ~/.config/quayfed/config.toml]
+    /// The file, or - for standard output [default: what `QUAYFED_CONFIG` names, else
+    /// for root /etc/quayfed/config.toml, else ~/.config/quayfed/config.toml]
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     output: Option<PathBuf>,
     /// Replace a file that is there [default: fail]
@@ -92,7 +92,7 @@ struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// One by one: QUAYFED_SCOPES takes spaces between them, so people try them here too.
+    /// One by one: `QUAYFED_SCOPES` takes spaces between them, so people try them here too.
     fn scopes(&self) -> Vec<String> {
         self.scopes.iter().flat_map(|some| some.split_whitespace()).map(str::to_owned).collect()
     }
@@ -133,13 +133,14 @@ Everybody may read a file below /etc/quayfed; any other is its owner's alone.
 For example:
   docker-credential-quayfed init \\
     --registry quay.example.com --robot builders+ci \\
-    --issuer https://sso.example.com/realms/builds --client-id build-host \\
+    --issuer https://sso.example.com/realms/builds \\
+    --client-id build-host \\
     --client-secret-file /etc/quayfed/client-secret
 
 Exit codes:
   0  the configuration is written and sound
-  1  an option is missing or wrong, or the file cannot be written; or it is
-     written, and another one has a mistake
+  1  an option is missing or wrong, or the file cannot be written; or it
+     is written, and another one has a mistake
   2  not called as this help says";
 
 /// Does it.

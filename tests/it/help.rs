@@ -81,6 +81,26 @@ fn the_manual_page_has_every_command_and_option() {
     for name in quayfed::config::variable_names() {
         assert!(page.contains(name), "{name}");
     }
+    for called in [
+        ".OP \\-\\-repository NAMESPACE/NAME\n",
+        ".OP \\-\\-dry\\-run\n",
+        "\n[\\fIREGISTRY\\fR]...\n.YS",
+    ] {
+        assert!(page.contains(called), "{called}");
+    }
+}
+
+#[test]
+fn no_line_of_the_manual_page_that_stays_as_it_is_is_too_long_for_80_columns() {
+    const MARGIN: usize = 7;
+    let page = text(&["man"]);
+    for block in page.split("\n.nf\n").skip(1) {
+        for line in block.split("\n.fi\n").next().expect("an end").lines() {
+            let line = line.replace("\\-", "-").replace("\\*(Aq", "'");
+            assert!(MARGIN + line.len() <= 80, "{line}");
+        }
+    }
+    assert!(page.is_ascii(), "groff wants to be told of other letters");
 }
 
 #[test]
