@@ -15,7 +15,7 @@ use crate::world::World;
 #[derive(Debug, Args)]
 #[command(after_long_help = MEANING)]
 pub struct Arguments {
-    /// Do not ask [default: ask on a terminal, do nothing elsewhere]
+    /// Do not ask [default: ask where standard input is a terminal, else remove nothing]
     #[arg(long, short)]
     yes: bool,
 }
@@ -50,9 +50,9 @@ pub(super) fn run(
         show(world, terminal, cache);
     }
     if !arguments.yes {
-        if !terminal.looks().is_terminal {
+        if !terminal.can_ask() {
             return Err(Failure::new(
-                "nothing is removed: nobody is there to agree to it",
+                "nothing is removed: standard input is no terminal, so nobody can be asked",
                 "add `--yes` to do it without asking",
             ));
         }

@@ -10,6 +10,7 @@ use quayfed::server::Server;
 use quayfed::terminal::Looks;
 use quayfed::world::Clock as _;
 
+use crate::binary::{Home, on_a_terminal};
 use crate::screens::{COLOURED, PIPED, check, ran};
 use crate::simulation::{HOST, Host, files_ending, seconds, write_private};
 
@@ -35,7 +36,8 @@ fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
     host.clock.pass(seconds(120));
     let before = names(&host);
     let (ended, screen) = drawn(&host, PIPED, &[]);
-    assert_eq!(ended, Err("nothing is removed: nobody is there to agree to it".to_owned()));
+    let cause = "nothing is removed: standard input is no terminal, so nobody can be asked";
+    assert_eq!(ended, Err(cause.to_owned()));
     assert_eq!(names(&host), before);
     check("purge-piped", &screen);
     let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
@@ -45,6 +47,29 @@ fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
     let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
     assert_eq!((ended, screen.as_str()), (Ok(0), "Nothing is cached.\n"));
     host.token();
+}
+
+#[test]
+fn whether_somebody_can_be_asked_is_told_by_standard_input() {
+    const QUESTION: &str = "Remove all of this? [y/N] ";
+    const NOBODY: &str = "docker-credential-quayfed: nothing is removed: standard input is no \
+                          terminal, so nobody can be asked\nhint: add `--yes` to do it without \
+                          asking\n";
+    let home = Home::new();
+    for (redirections, typed, wanted, stays) in [
+        ("</dev/null", "", NOBODY, true),
+        ("</dev/null >/dev/null", "", NOBODY, true),
+        ("", "n\n", QUESTION, true),
+        ("", "\n", "Nothing is removed.\n", true),
+        (">/dev/null", "n\n", QUESTION, true),
+        (">/dev/null", "yes\n", QUESTION, false),
+        ("", "y\n", "removed: 1 temporary file\n", false),
+    ] {
+        let file = home.write("cache/.tmp-0123456789abcdef", "", 0o600);
+        let screen = on_a_terminal(&home, 80, &format!("purge {redirections}"), typed);
+        assert!(screen.contains(wanted), "{redirections}: {screen}");
+        assert_eq!(file.exists(), stays, "{redirections}: {screen}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use quayfed::server::Server;
 use quayfed::world::Clock as _;
 use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times};
 
-use crate::binary::{Home, Ran, at_sandbox, configuration, program};
-use crate::screens::{check, left_on};
+use crate::binary::{Home, Ran, at_sandbox, configuration, on_a_terminal};
+use crate::screens::check;
 use crate::simulation::{Does, HOST, Host, seconds};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -235,24 +235,14 @@ fn a_failure_is_told_to_a_timer_and_what_is_of_elsewhere_is_passed_over() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
 }
 
-/// What is left on a terminal of `columns` columns, by script(1) of util-linux.
-fn on_a_terminal(home: &Home, columns: usize, arguments: &str) -> String {
-    let mut script = home.command("/usr/bin/script");
-    script.env("SHELL", "/bin/sh").args(["--quiet", "--return", "--command"]);
-    script.arg(format!("stty cols {columns}; {} {arguments}", program().display()));
-    let output = script.arg("/dev/null").output().expect("run");
-    let text = String::from_utf8(output.stdout).expect("text").replace("\r\n", "\n");
-    left_on(&text)
-}
-
 #[test]
 fn on_a_terminal_it_has_colours_and_fits() {
     let sandbox = Sandbox::start();
     let home = home_with_paths(&sandbox, &["one"]);
-    let screen = on_a_terminal(&home, 80, "refresh");
+    let screen = on_a_terminal(&home, 80, "refresh", "");
     check("refresh", &normalized(&screen, &sandbox));
     sandbox.quay().clear_federation("acme+ci");
-    on_a_terminal(&home, 80, "refresh --force");
-    let screen = on_a_terminal(&home, 48, "refresh --force");
+    on_a_terminal(&home, 80, "refresh --force", "");
+    let screen = on_a_terminal(&home, 48, "refresh --force", "");
     check("refresh-failed-narrow", &normalized(&screen, &sandbox));
 }
