@@ -485,16 +485,16 @@ fn tell_next_steps(terminal: &mut Terminal, arguments: &Options, server: &Server
         ));
     }
     steps.push((
-        "Ask. The first answer may be a refusal that says what Quay has to know.".to_owned(),
-        format!("echo {server} | {PROGRAM} get"),
-    ));
-    steps.push((
-        "Enter issuer and subject in Quay, at the robot account's federation.".to_owned(),
+        "Ask what Quay has to know, and enter it at the robot account's federation.".to_owned(),
         format!("{PROGRAM} identity {identity}"),
     ));
     steps.push((
         "Tell podman and docker.".to_owned(),
         format!("{PROGRAM} configure {}", server.host()),
+    ));
+    steps.push((
+        "Look at the whole way of a pull.".to_owned(),
+        format!("{PROGRAM} doctor {server}"),
     ));
     terminal.line("");
     let heading = terminal.paint(Tone::Strong, "Next");
