@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::command::configure::edit::{After, Edit, Outcome};
 use crate::command::configure::notes::{self, Note};
+use crate::command::json;
 use crate::command::words::item;
 use crate::command::{FAILED, WELL};
 use crate::config;
@@ -57,6 +59,9 @@ struct Options {
     /// Replace a file that is there [default: fail]
     #[arg(long)]
     force: bool,
+    /// Print one JSON object, version 1 of its form [default: words]
+    #[arg(long)]
+    json: bool,
     #[command(flatten, next_help_heading = "A token of a provider (client-credentials)")]
     client: ClientOptions,
     #[command(flatten, next_help_heading = "A token that is at hand (file, env)")]
@@ -141,7 +146,9 @@ Exit codes:
   0  the configuration is written and sound
   1  an option is missing or wrong, or the file cannot be written; or it
      is written, and another one has a mistake
-  2  not called as this help says";
+  2  not called as this help says
+
+--json is described in docs/scripts.md of the documentation.";
 
 /// Does it.
 pub(super) fn run(
@@ -160,18 +167,58 @@ pub(super) fn run(
     let draft = Draft::of(arguments, registry);
     let server = draft.check(world)?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
+        if arguments.json {
+            return Err(Failure::new(
+                "`--output -` and `--json` both ask for standard output",
+                "leave one of the two out",
+            ));
+        }
         terminal.write(&draft.text);
         return Ok(WELL);
     }
     let place = Place::of(world, arguments)?;
     place.write(world, &draft.text, arguments.force)?;
-    let shown = terminal.paint(Tone::Accent, place.file.display());
-    terminal.line(format_args!("{shown} is written, and it is sound."));
-    let notes = notes_on(world, &server, &place.file);
-    let (Ok(told) | Err(told)) = &notes;
-    notes::show(terminal, told);
-    tell_next_steps(terminal, arguments, &server, &draft.identity);
-    Ok(if notes.is_ok() { WELL } else { FAILED })
+    let found = notes_on(world, &server, &place.file);
+    let (Ok(notes) | Err(notes)) = &found;
+    let next = next_steps(arguments, &server, &draft.identity);
+    if arguments.json {
+        terminal.line(json::line(&Report {
+            version: VERSION,
+            file: place.file.display().to_string(),
+            registry: server.to_string(),
+            identity: &draft.identity,
+            sound: found.is_ok(),
+            notes,
+            next: &next,
+        }));
+    } else {
+        let shown = terminal.paint(Tone::Accent, place.file.display());
+        terminal.line(format_args!("{shown} is written, and it is sound."));
+        notes::show(terminal, notes);
+        show_next_steps(terminal, &next);
+    }
+    Ok(if found.is_ok() { WELL } else { FAILED })
+}
+
+const VERSION: u32 = 1;
+
+/// What `init --json` prints: version 1 of its form.
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    file: String,
+    registry: String,
+    identity: &'a str,
+    sound: bool,
+    notes: &'a [Note],
+    next: &'a [NextStep],
+}
+
+/// Something that is still to be done.
+#[derive(Serialize)]
+struct NextStep {
+    text: &'static str,
+    command: String,
 }
 
 impl Secrets {
@@ -474,33 +521,39 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
     Ok(notes)
 }
 
-fn tell_next_steps(terminal: &mut Terminal, arguments: &Options, server: &Server, identity: &str) {
+fn next_steps(arguments: &Options, server: &Server, identity: &str) -> Vec<NextStep> {
     let mut steps = Vec::new();
     if let Some(file) = arguments.client.client_secret_file.as_deref()
         && std::fs::symlink_metadata(file).is_err()
     {
-        steps.push((
-            "Put the client's secret into its file: paste it, then Ctrl-D.".to_owned(),
-            format!("install -m 0600 /dev/stdin {file}"),
-        ));
+        steps.push(NextStep {
+            text: "Put the client's secret into its file: paste it, then Ctrl-D.",
+            command: format!("install -m 0600 /dev/stdin {file}"),
+        });
     }
-    steps.push((
-        "Ask what Quay has to know, and enter it at the robot account's federation.".to_owned(),
-        format!("{PROGRAM} identity {identity}"),
-    ));
-    steps.push((
-        "Tell podman and docker.".to_owned(),
-        format!("{PROGRAM} configure {}", server.host()),
-    ));
-    steps.push((
-        "Look at the whole way of a pull.".to_owned(),
-        format!("{PROGRAM} doctor {server}"),
-    ));
+    steps.extend([
+        NextStep {
+            text: "Ask what Quay has to know, and enter it at the robot account's federation.",
+            command: format!("{PROGRAM} identity {identity}"),
+        },
+        NextStep {
+            text: "Tell podman and docker.",
+            command: format!("{PROGRAM} configure {}", server.host()),
+        },
+        NextStep {
+            text: "Look at the whole way of a pull.",
+            command: format!("{PROGRAM} doctor {server}"),
+        },
+    ]);
+    steps
+}
+
+fn show_next_steps(terminal: &mut Terminal, steps: &[NextStep]) {
     terminal.line("");
     let heading = terminal.paint(Tone::Strong, "Next");
     terminal.line(heading);
-    for (number, (text, command)) in (1..).zip(steps) {
-        item(terminal, "  ", (None, &format!("{number}.")), None, &text);
+    for (number, NextStep { text, command }) in (1..).zip(steps) {
+        item(terminal, "  ", (None, &format!("{number}.")), None, text);
         let command = terminal.paint(Tone::Accent, command);
         terminal.line(format_args!("       {command}"));
     }

@@ -12,6 +12,7 @@ use quayfed::world::Clock as _;
 
 use crate::binary::{Home, on_a_terminal};
 use crate::screens::{COLOURED, PIPED, check, ran};
+use crate::scripts::check_json;
 use crate::simulation::{HOST, Host, files_ending, seconds, write_private};
 
 fn drawn(host: &Host, looks: Looks, arguments: &[&str]) -> (Result<u8, String>, String) {
@@ -47,6 +48,20 @@ fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
     let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
     assert_eq!((ended, screen.as_str()), (Ok(0), "Nothing is cached.\n"));
     host.token();
+}
+
+#[test]
+fn a_script_is_told_what_there_is_and_what_was_removed() {
+    let host = Host::new();
+    host.token();
+    let (ended, told) = drawn(&host, COLOURED, &["--json"]);
+    assert_eq!(ended, Err("nothing is removed: with `--json` nobody is asked".to_owned()));
+    check_json("purge", "json-purge-without-yes", &told);
+    let (ended, told) = drawn(&host, PIPED, &["--json", "--yes"]);
+    assert_eq!(ended, Ok(0));
+    check_json("purge", "json-purge", &told);
+    let (ended, told) = drawn(&host, PIPED, &["--json"]);
+    assert_eq!((ended, told.as_str()), (Ok(0), "{\"version\":1,\"caches\":[]}\n"));
 }
 
 #[test]
