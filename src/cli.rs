@@ -108,7 +108,8 @@ pub fn usage(width: usize) -> String {
 pub fn told(error: &clap::Error, looks: Looks) -> String {
     let text = error.render();
     let text = if looks.has_colours { text.ansi().to_string() } else { text.to_string() };
-    fitting::fitted(&text, looks.width)
+    // What is wrong with a call stays on its line: it ends in logs.
+    if error.use_stderr() { text } else { fitting::fitted(&text, looks.width) }
 }
 
 #[cfg(test)]

@@ -151,6 +151,13 @@ fn no_line_of_a_help_is_wider_than_the_terminal_but_for_a_command() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_a_call_stays_on_its_line() {
+    let option = format!("--{}", "nonsense".repeat(5));
+    let told = help(&["status", &option], Looks { width: 40, ..PIPED });
+    assert!(told.starts_with(&format!("error: unexpected argument '{option}' found\n")), "{told}");
+}
+
 /// A help as it is shown to whoever asks for it.
 fn help(arguments: &[&str], looks: Looks) -> String {
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
