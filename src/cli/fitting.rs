@@ -5,8 +5,10 @@ use crate::protocol::PROGRAM;
 
 /// Wider lines are hard to read, however wide the terminal is, in columns.
 const WIDEST: usize = 80;
-/// What must be left for a text beside its term; otherwise it goes on beneath the term.
+/// What must be left for a text beside its term; otherwise it goes on beneath the term, behind
+/// [`INDENT`].
 const NARROWEST_TEXT: usize = 24;
+const INDENT: usize = 4;
 
 /// A help text, with or without escape codes, in lines of at most `width` columns. A paragraph is
 /// filled; a text behind a term and two blanks goes on beneath where it began; commands stay whole.
@@ -69,7 +71,8 @@ impl Paragraph {
     }
 
     fn write(&self, fitted: &mut String, width: usize) {
-        let hang = if self.hang + NARROWEST_TEXT > width { self.indent } else { self.hang };
+        let has_room = self.hang == self.indent || self.hang + NARROWEST_TEXT <= width;
+        let hang = if has_room { self.hang } else { self.indent + INDENT };
         let mut used = 0;
         for (number, word) in self.text.split(' ').enumerate() {
             let columns = columns(&without_escapes(word));
@@ -136,16 +139,17 @@ For example:
 "
         );
         assert_eq!(
-            fitted(text, 20).lines().take(11).collect::<Vec<_>>().join("\n"),
+            fitted(text, 20).lines().take(12).collect::<Vec<_>>().join("\n"),
             "\
 Some words that are
 in two lines.
 
 States:
   fresh   it is what
-  a pull is given
+      a pull is
+      given
   aging   due, and
-  so on and on
+      so on and on
 
 For example:
   echo quay.example.com | docker-credential-quayfed get"
