@@ -1,12 +1,19 @@
 //! What was asked for on the command line. The protocol's verbs are matched by hand: a `get` must
 //! not pay for an argument parser.
 
+mod fitting;
+mod verbs;
+
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, Parser};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::command;
+use crate::config::suggestion::nearest;
+use crate::failure::Failure;
 use crate::protocol::PROGRAM;
+use crate::terminal::Looks;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -45,45 +52,45 @@ pub fn parse(arguments: &[OsString]) -> Command {
 
 fn parse_for_people(arguments: &[OsString]) -> Command {
     let Some(first) = arguments.first() else { return Command::Usage };
-    let name = first.to_string_lossy();
-    let is_known = name == "help"
-        || name.starts_with('-')
-        || parser().get_subcommands().any(|command| command.get_name() == name);
+    let (name, parser) = (first.to_string_lossy(), parser());
+    let is_known =
+        name == "help" || name.starts_with('-') || parser.find_subcommand(&*name).is_some();
     if !is_known {
-        let is_verb = ["get", "store", "erase", "list", "version"].contains(&&*name);
-        return if is_verb { Command::Usage } else { Command::Unknown(name.into_owned()) };
+        return Command::Unknown(name.into_owned());
     }
     let line = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
-    match CommandLine::try_parse_from(line) {
+    let matches = parser.try_get_matches_from(line);
+    match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
         Ok(line) => Command::ForPeople(line.command),
+        // To clients, a verb with anything behind it is no call of theirs.
+        Err(error) if verbs::has(&name) && error.kind() != ErrorKind::DisplayHelp => Command::Usage,
         Err(error) => Command::Parsed(error),
     }
+}
+
+/// What a person is told of a word that is no command.
+pub fn unknown(word: &str) -> Failure {
+    let parser = parser();
+    let known = parser.get_subcommands().map(clap::Command::get_name).chain(["help"]);
+    let hint = match nearest(word, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("`{PROGRAM} help` says which there are"),
+    };
+    Failure::new(format!("unknown command `{word}`"), hint)
 }
 
 /// A credential helper for podman, buildah, skopeo and docker: it turns an OIDC token into a robot
 /// token of a Quay registry, and keeps it fresh
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, disable_version_flag = true, after_help = PROTOCOL)]
+#[command(name = PROGRAM, version, disable_version_flag = true, after_help = verbs::listed())]
 struct CommandLine {
     #[command(subcommand)]
     command: command::Command,
 }
 
-/// What clients call, for the help of people who try it.
-const PROTOCOL: &str = "\
-Clients call, with a server on standard input:
-  get      Answer with the robot and its token
-  store    Nothing is stored: succeeds for the configured robot alone
-  erase    Forget the server's cached token
-  list     Print the configured registries with their robots
-  version  Print the version
-
-To try it by hand, with each step told on standard error:
-  echo quay.example.com | QUAYFED_LOG=info docker-credential-quayfed get";
-
-/// The parser for people's commands.
+/// The parser for people's commands, and for the help of the verbs.
 pub fn parser() -> clap::Command {
-    CommandLine::command()
+    CommandLine::command().subcommands(verbs::commands())
 }
 
 /// The line that tells the version, in the form of the other helpers.
@@ -92,9 +99,17 @@ pub fn version() -> String {
 }
 
 /// How to call the program: the line that every helper begins with, then the help for people.
-pub fn usage() -> String {
-    let help = parser().render_help().to_string();
+pub fn usage(width: usize) -> String {
+    let help = fitting::fitted(&parser().render_help().to_string(), width);
     format!("Usage: {PROGRAM} <store|get|erase|list|version>\n\n{}", help.trim_end())
+}
+
+/// What [`Command::Parsed`] has to tell, as it looks best.
+pub fn told(error: &clap::Error, looks: Looks) -> String {
+    let text = error.render();
+    let text = if looks.has_colours { text.ansi().to_string() } else { text.to_string() };
+    // What is wrong with a call stays on its line: it ends in logs.
+    if error.use_stderr() { text } else { fitting::fitted(&text, looks.width) }
 }
 
 #[cfg(test)]
@@ -119,6 +134,11 @@ mod tests {
             (&["-v"], "Version"),
             (&[], "Usage"),
             (&["get", "get"], "Usage"),
+            (&["get", "--nonsense"], "Usage"),
+            (&["get", "--"], "Usage"),
+            (&["get", "--help"], "Parsed"),
+            (&["list", "-h"], "Parsed"),
+            (&["help", "erase"], "Parsed"),
             (&["GET"], "Unknown"),
             (&[""], "Unknown"),
             (&["--help"], "Parsed"),
@@ -128,6 +148,21 @@ mod tests {
             (&["status"], "ForPeople"),
         ] {
             assert_eq!(parsed(arguments), wanted, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_command_is_answered_with_the_one_that_was_meant() {
+        for (word, hint) in [
+            ("stauts", "did you mean `status`?"),
+            ("GET", "did you mean `get`?"),
+            ("hlep", "did you mean `help`?"),
+            ("login", "`docker-credential-quayfed help` says which there are"),
+            ("", "`docker-credential-quayfed help` says which there are"),
+        ] {
+            let failure = unknown(word);
+            assert_eq!(failure.cause(), format!("unknown command `{word}`"));
+            assert_eq!(failure.hint(), hint, "{word}");
         }
     }
 

@@ -13,6 +13,7 @@ mod configure;
 mod doctor;
 mod identity;
 mod init;
+mod json;
 mod man;
 mod purge;
 mod refresh;

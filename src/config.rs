@@ -16,7 +16,7 @@ pub mod place;
 mod reading;
 pub mod search_path;
 pub mod settings;
-mod suggestion;
+pub mod suggestion;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -71,9 +71,10 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         Command::Version => Answer::Text(cli::version()),
         Command::ForPeople(command) => return run_for_people(world, &command),
         Command::Parsed(error) => return tell_parsed(world, &error),
-        Command::Usage => Answer::Refused(cli::usage()),
-        Command::Unknown(verb) => {
-            Answer::Refused(failure::on_one_line(&format!("{PROGRAM}: unknown action: {verb}")))
+        Command::Usage => Answer::Refused(cli::usage(looks(world).width)),
+        Command::Unknown(action) => {
+            let failure = cli::unknown(&action);
+            Answer::UnknownAction(action, failure)
         }
     };
     finish(world, &answer, began)
@@ -113,11 +114,13 @@ fn run_for_people(world: &World, command: &command::Command) -> u8 {
     }
 }
 
+fn looks(world: &World) -> Looks {
+    Looks::of_stdout(world.environment.get("NO_COLOR").is_some())
+}
+
 /// Help goes to standard output and is all that was wanted; anything else is a misuse.
 fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
-    let has_colours = Looks::of_stdout(world.environment.get("NO_COLOR").is_some()).has_colours;
-    let text = error.render();
-    let text = if has_colours { text.ansi().to_string() } else { text.to_string() };
+    let text = cli::told(error, looks(world));
     if error.use_stderr() {
         write_out(io::stderr(), &text);
         command::MISUSED

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::deadline::Deadline;
-use crate::failure::Failure;
+use crate::failure::{Failure, on_one_line};
 use crate::robot::RobotName;
 use crate::secret::Secret;
 
@@ -48,6 +48,8 @@ pub enum Answer {
     Text(String),
     /// A refusal in the protocol's own words: on standard output, exit code 1.
     Refused(String),
+    /// A verb that no helper has: in the protocol's words to a client, in ours to a person.
+    UnknownAction(String, Failure),
     /// "Not found", after a failure that the operator chose to go on without credentials from.
     Anonymous(Failure),
     /// A failure of ours.
@@ -95,6 +97,9 @@ impl Answer {
             Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
             Self::Done => String::new(),
             Self::Text(text) | Self::Refused(text) => line(text.clone()),
+            Self::UnknownAction(action, _) => {
+                line(on_one_line(&format!("{PROGRAM}: unknown action: {action}")))
+            }
             Self::Anonymous(_) => line(NOT_FOUND.to_owned()),
             Self::Failed(failure) => line(failure.cause().to_owned()),
         })
@@ -103,7 +108,7 @@ impl Answer {
     /// What goes to standard error, whether or not anybody asked for a log.
     pub fn stderr(&self) -> String {
         match self {
-            Self::Failed(failure) => {
+            Self::Failed(failure) | Self::UnknownAction(_, failure) => {
                 format!("{PROGRAM}: {}\nhint: {}\n", failure.cause(), failure.hint())
             }
             Self::Anonymous(failure) => format!(
@@ -120,7 +125,7 @@ impl Answer {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Credentials { .. } | Self::List(_) | Self::Done | Self::Text(_) => 0,
-            Self::Refused(_) | Self::Anonymous(_) | Self::Failed(_) => 1,
+            Self::Refused(_) | Self::UnknownAction(..) | Self::Anonymous(_) | Self::Failed(_) => 1,
         }
     }
 }

@@ -71,18 +71,20 @@ impl Looks {
 pub struct Terminal {
     output: Box<dyn Write>,
     looks: Looks,
+    can_ask: bool,
     is_broken: bool,
 }
 
 impl Terminal {
     /// Standard output.
     pub fn of_process(no_color: bool) -> Self {
-        Self::to(Box::new(io::stdout()), Looks::of_stdout(no_color))
+        let can_ask = io::stdin().is_terminal();
+        Self { can_ask, ..Self::to(Box::new(io::stdout()), Looks::of_stdout(no_color)) }
     }
 
-    /// Any other place, with given looks.
+    /// Any other place, with given looks, where nobody can be asked.
     pub fn to(output: Box<dyn Write>, looks: Looks) -> Self {
-        Self { output, looks, is_broken: false }
+        Self { output, looks, can_ask: false, is_broken: false }
     }
 
     /// How it looks.
@@ -127,12 +129,23 @@ impl Terminal {
         }
     }
 
-    /// Asks a question that only `y` or `yes` agrees to; `false` where nobody looks.
+    /// Whether somebody can be asked: whether it is a terminal that answers come from.
+    pub const fn can_ask(&self) -> bool {
+        self.can_ask
+    }
+
+    /// Asks a question that only `y` or `yes` agrees to; `false` where nobody can be asked. What is
+    /// written into a file or a pipe is no question that anybody sees: then standard error has it.
     pub fn agrees(&mut self, question: &str) -> bool {
-        if !self.looks.is_terminal {
+        if !self.can_ask {
             return false;
         }
-        self.write(&format!("{question} [y/N] "));
+        let question = format!("{question} [y/N] ");
+        if self.looks.is_terminal {
+            self.write(&question);
+        } else {
+            let _ = io::stderr().write_all(question.as_bytes());
+        }
         let mut answer = String::new();
         let _ = io::stdin().lock().read_line(&mut answer);
         matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")

@@ -10,7 +10,8 @@ use crate::terminal::Terminal;
 /// What `completions` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The shell that they are for
+    /// The shell that they are for: bash, elvish, fish, powershell or zsh
+    #[arg(hide_possible_values = true)]
     shell: Shell,
 }
 

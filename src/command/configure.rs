@@ -8,6 +8,7 @@
 
 mod diff;
 pub(in crate::command) mod edit;
+mod json;
 pub(in crate::command) mod notes;
 
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ use crate::failure::Failure;
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
-use edit::{After, Change, Deed, DeedKind, Edit, Outcome};
+use edit::{After, Change, Deed, DeedKind, Edit, Outcome, Preview};
 
 /// What `configure` takes.
 #[derive(Debug, Args)]
@@ -49,6 +50,9 @@ pub struct Arguments {
     /// Take the place of another helper [default: fail there]
     #[arg(long, conflicts_with = "undo")]
     force: bool,
+    /// Print one JSON object, version 1 of its form [default: words]
+    #[arg(long)]
+    json: bool,
 }
 
 const MEANING: &str = "\
@@ -58,7 +62,7 @@ Files:
   docker
       $DOCKER_CONFIG/config.json, or else ~/.docker/config.json
   --system: of every user's podman, buildah and skopeo
-      the file below /etc/containers whose credential-helpers count, or else
+      the file in /etc/containers whose credential-helpers count, or else
       /etc/containers/registries.conf.d/50-quayfed.conf
 
 Everything else in a file stays as it is. A new file is its owner's alone, but
@@ -68,7 +72,9 @@ the helper from being asked are told, and left alone.
 Exit codes:
   0  it is done, or there was nothing to do
   1  a file cannot be changed: it and those after it are as they were
-  2  not called as this help says";
+  2  not called as this help says
+
+--json is described in docs/scripts.md of the documentation.";
 
 /// Does it.
 pub(super) fn run(
@@ -85,20 +91,32 @@ pub(super) fn run(
     let previews =
         edits.iter().map(|(_, edit)| edit.preview(world)).collect::<Result<Vec<_>, _>>()?;
     let is_to_do = previews.iter().any(|preview| preview.outcome.after != After::Same);
-    for ((whose, edit), preview) in edits.iter().zip(previews) {
-        if arguments.dry_run && preview.outcome.after != After::Same {
-            let (before, after) = shown(arguments, preview.before, preview.outcome.after);
-            diff::show(terminal, &edit.path, before.as_deref(), after.as_deref());
-        } else if arguments.dry_run {
-            tell(terminal, whose, &edit.path, &preview.outcome);
-        } else {
-            let outcome = edit.make(world)?;
-            tell(terminal, whose, &edit.path, &outcome);
+    let mut files = Vec::new();
+    let mut failure = None;
+    for ((whose, edit), Preview { before, outcome }) in edits.iter().zip(previews) {
+        let outcome = if arguments.dry_run { Ok(outcome) } else { edit.make(world) };
+        match outcome {
+            Ok(outcome) => {
+                files.push(Changed { whose: *whose, path: edit.path.clone(), before, outcome });
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
     }
-    if !arguments.undo {
-        notes::show(terminal, &notes(world));
+    let notes = if arguments.undo || failure.is_some() { Vec::new() } else { notes(world) };
+    if arguments.json {
+        terminal.line(json::of(arguments.dry_run, &files, &notes, failure.as_ref()));
+        return failure.map_or(Ok(WELL), Err);
     }
+    for file in &files {
+        file.show(terminal, arguments);
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    notes::show(terminal, &notes);
     let last = match (is_to_do, arguments.dry_run) {
         (false, _) => "Nothing to do.",
         (true, true) => "Nothing was written: this was a dry run.",
@@ -111,7 +129,91 @@ pub(super) fn run(
 }
 
 /// The edits, with whose files they are, and what makes the notes.
-type Plan<'a> = (Vec<(&'static str, Edit<'a>)>, Box<dyn Fn(&World) -> Vec<notes::Note> + 'a>);
+type Plan<'a> = (Vec<(Whose, Edit<'a>)>, Box<dyn Fn(&World) -> Vec<notes::Note> + 'a>);
+
+/// Whose files they are.
+#[derive(Clone, Copy)]
+enum Whose {
+    Of(Client),
+    EveryUser,
+}
+
+impl Whose {
+    /// For people.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Of(client) => client.programs(),
+            Self::EveryUser => "every user",
+        }
+    }
+
+    /// For scripts, as the options have it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Of(Client::Containers) => "containers",
+            Self::Of(Client::Docker) => "docker",
+            Self::EveryUser => "system",
+        }
+    }
+}
+
+/// A file, as it was and as it is then.
+struct Changed {
+    whose: Whose,
+    path: PathBuf,
+    before: Option<String>,
+    outcome: Outcome,
+}
+
+impl Changed {
+    fn show(&self, terminal: &mut Terminal, arguments: &Arguments) {
+        if arguments.dry_run && self.outcome.after != After::Same {
+            let (before, after) = self.shown(arguments);
+            diff::show(terminal, &self.path, before.as_deref(), after.as_deref());
+        } else {
+            self.tell(terminal);
+        }
+    }
+
+    /// The two sides of a diff, without secrets.
+    fn shown(&self, arguments: &Arguments) -> (Option<String>, Option<String>) {
+        let before = self.before.clone();
+        let after = match &self.outcome.after {
+            After::Same => before.clone(),
+            After::Text(text) => Some(text.clone()),
+            After::Gone => None,
+        };
+        if arguments.system {
+            (before, after)
+        } else {
+            (before.as_deref().map(auth_file::masked), after.as_deref().map(auth_file::masked))
+        }
+    }
+
+    /// Tells what was done.
+    fn tell(&self, terminal: &mut Terminal) {
+        let shown = terminal.paint(Tone::Accent, self.path.display());
+        let whose = terminal.paint(Tone::Faint, format_args!("({})", self.whose.words()));
+        terminal.line(format_args!("{shown} {whose}"));
+        for Deed { kind, what } in &self.outcome.deeds {
+            let (tone, verb) = match kind {
+                DeedKind::Added => (Tone::Good, "added"),
+                DeedKind::IsThere => (Tone::Faint, "is there"),
+                DeedKind::TakenAway => (Tone::Warning, "taken away"),
+            };
+            let verb = terminal.paint(tone, format_args!("{verb:<10}"));
+            terminal.line(format_args!("  {verb} {what}"));
+        }
+        if self.outcome.deeds.is_empty() {
+            let nothing = terminal.paint(Tone::Faint, "nothing of this program's");
+            terminal.line(format_args!("  {nothing}"));
+        }
+        if self.outcome.after == After::Gone {
+            let gone = terminal.paint(Tone::Faint, "the file is gone: nothing else was in it");
+            terminal.line(format_args!("  {gone}"));
+        }
+    }
+}
 
 fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Failure> {
     let registries = if arguments.undo {
@@ -120,7 +222,7 @@ fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Fa
         Registries::to_configure(world, arguments)?
     };
     let clients = arguments.only.map_or_else(|| Client::ALL.to_vec(), |only| vec![only]);
-    let mut edits: Vec<(&str, Edit<'_>)> = Vec::new();
+    let mut edits: Vec<(Whose, Edit<'_>)> = Vec::new();
     for client in &clients {
         let path = client.file(world)?;
         // REGISTRY_AUTH_FILE may name docker's.
@@ -135,7 +237,7 @@ fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Fa
             Box::new(move |text| with_entries(text, &hosts, &shown, force))
         };
         let edit = Edit { path, mode: 0o600, mode_of_folder: 0o700, empty: "{}\n", change };
-        edits.push((client.programs(), edit));
+        edits.push((Whose::Of(*client), edit));
     }
     Ok((edits, Box::new(move |world| notes::of_files(world, &clients, &registries))))
 }
@@ -336,18 +438,17 @@ fn system_edits<'a>(world: &World, arguments: &Arguments) -> Result<Plan<'a>, Fa
         if let Some(helpers) = Helpers::parse(&text, &file.display().to_string())? {
             counting = Some(file.clone());
             if arguments.undo && helpers.has(HELPER) {
-                edits.push((EVERY_USER, edit(file.clone())));
+                edits.push((Whose::EveryUser, edit(file.clone())));
             }
         }
     }
     if !arguments.undo {
-        edits.push((EVERY_USER, edit(counting.unwrap_or(conf.own.clone()))));
+        edits.push((Whose::EveryUser, edit(counting.unwrap_or(conf.own.clone()))));
     }
     let notes = |world: &World| notes::of_system(world, &settings(world).unwrap_or_default());
     Ok((edits, Box::new(notes)))
 }
 
-const EVERY_USER: &str = "every user";
 const EVERY_REGISTRY: &str = "every registry";
 
 fn with_helper(text: Option<&str>, shown: &str, is_own: bool) -> Result<Outcome, Failure> {
@@ -388,46 +489,4 @@ fn without_helper(text: Option<&str>, shown: &str) -> Result<Outcome, Failure> {
     };
     let what = EVERY_REGISTRY.to_owned();
     Ok(Outcome { after, deeds: vec![Deed { kind: DeedKind::TakenAway, what }] })
-}
-
-/// The two sides of a diff, without secrets.
-fn shown(
-    arguments: &Arguments,
-    before: Option<String>,
-    after: After,
-) -> (Option<String>, Option<String>) {
-    let after = match after {
-        After::Same => before.clone(),
-        After::Text(text) => Some(text),
-        After::Gone => None,
-    };
-    if arguments.system {
-        (before, after)
-    } else {
-        (before.as_deref().map(auth_file::masked), after.as_deref().map(auth_file::masked))
-    }
-}
-
-/// Tells what was done to a file.
-fn tell(terminal: &mut Terminal, whose: &str, path: &std::path::Path, outcome: &Outcome) {
-    let shown = terminal.paint(Tone::Accent, path.display());
-    let whose = terminal.paint(Tone::Faint, format_args!("({whose})"));
-    terminal.line(format_args!("{shown} {whose}"));
-    for Deed { kind, what } in &outcome.deeds {
-        let (tone, verb) = match kind {
-            DeedKind::Added => (Tone::Good, "added"),
-            DeedKind::IsThere => (Tone::Faint, "is there"),
-            DeedKind::TakenAway => (Tone::Warning, "taken away"),
-        };
-        let verb = terminal.paint(tone, format_args!("{verb:<10}"));
-        terminal.line(format_args!("  {verb} {what}"));
-    }
-    if outcome.deeds.is_empty() {
-        let nothing = terminal.paint(Tone::Faint, "nothing of this program's");
-        terminal.line(format_args!("  {nothing}"));
-    }
-    if outcome.after == After::Gone {
-        let gone = terminal.paint(Tone::Faint, "the file is gone: nothing else was in it");
-        terminal.line(format_args!("  {gone}"));
-    }
 }

@@ -67,15 +67,15 @@ JSON, version 1 (fields may be added within a version):
   registry    the registry, or null where none could be chosen
   robot       its robot account, or null
   would_pull  whether a pull would work
-  forecast    what Quay will say of the OIDC token, or null: {verdict, points},
-              each point {about, verdict, reason}; a verdict is accept, refuse
-              or unknown; the reason of a refusal is its cause, that of an
-              unknown its name
-  steps       each {name, result, title, milliseconds, details, cause, hint};
-              a result is passed, failed, unknown or skipped; details are
-              {mark, text}; names are configuration, program, podman, docker,
-              cache, registry, token, forecast, exchange, robot-token, login,
-              repository";
+  forecast    what Quay will say of the OIDC token, or null: {verdict,
+              points}, each point {about, verdict, reason}; a verdict is
+              accept, refuse or unknown; the reason of a refusal is its
+              cause, that of an unknown its name
+  steps       each {name, result, title, milliseconds, details, cause,
+              hint}; a result is passed, failed, unknown or skipped;
+              details are {mark, text}; names are configuration, program,
+              podman, docker, cache, registry, token, forecast, exchange,
+              robot-token, login, repository";
 
 /// The time for each question to the registry.
 const TIME_FOR_REGISTRY: Duration = Duration::from_secs(10);

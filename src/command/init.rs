@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::command::configure::edit::{After, Edit, Outcome};
 use crate::command::configure::notes::{self, Note};
+use crate::command::json;
 use crate::command::words::item;
 use crate::command::{FAILED, WELL};
 use crate::config;
@@ -37,24 +39,29 @@ struct Options {
     /// The robot account at Quay, NAMESPACE+NAME [required]
     #[arg(long, value_name = "ROBOT")]
     robot: Option<String>,
-    /// Where Quay's exchange is [default: https at the registry]
+    /// Where Quay's exchange is [default: https:// and the registry's host]
     #[arg(long, value_name = "URL")]
     api_url: Option<String>,
     /// CAs of Quay and provider, in PEM [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<String>,
-    /// client-credentials, file or env [default: by what is given]
+    /// client-credentials, file or env [default: file with --path, env with --variable, else
+    /// client-credentials]
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// The name of the identity [default: that of its source]
+    /// The name of the identity [default: the name of its source]
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
-    /// The file, or - for standard output [default: see below]
+    /// The file, or - for standard output [default: what `QUAYFED_CONFIG` names, else
+    /// for root /etc/quayfed/config.toml, else ~/.config/quayfed/config.toml]
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     output: Option<PathBuf>,
     /// Replace a file that is there [default: fail]
     #[arg(long)]
     force: bool,
+    /// Print one JSON object, version 1 of its form [default: words]
+    #[arg(long)]
+    json: bool,
     #[command(flatten, next_help_heading = "A token of a provider (client-credentials)")]
     client: ClientOptions,
     #[command(flatten, next_help_heading = "A token that is at hand (file, env)")]
@@ -84,9 +91,16 @@ struct ClientOptions {
     /// The audience to ask for [default: none]
     #[arg(long, value_name = "AUDIENCE")]
     audience: Option<String>,
-    /// The scopes to ask for, with commas between [default: none]
+    /// The scopes to ask for, with commas or spaces between [default: none]
     #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
     scopes: Vec<String>,
+}
+
+impl ClientOptions {
+    /// One by one: `QUAYFED_SCOPES` takes spaces between them, so people try them here too.
+    fn scopes(&self) -> Vec<String> {
+        self.scopes.iter().flat_map(|some| some.split_whitespace()).map(str::to_owned).collect()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +111,7 @@ struct AtHandOptions {
     /// The variable that the token is in [required for env]
     #[arg(long, value_name = "VARIABLE")]
     variable: Option<String>,
-    /// Where in JSON the token is [default: it is no JSON]
+    /// Where in JSON the token is: names and indexes with dots between [default: it is the whole]
     #[arg(long, value_name = "FIELD")]
     json_field: Option<String>,
 }
@@ -119,22 +133,22 @@ const MEANING: &str = "\
 No option takes a secret: everybody on a host can see the command lines. Options
 name the file, the variable or the systemd credential that a secret is in.
 
-Files:
-  what QUAYFED_CONFIG names, where it is set; or else
-  /etc/quayfed/config.toml, which all may read, for root; or else
-  ~/.config/quayfed/config.toml
+Everybody may read a file below /etc/quayfed; any other is its owner's alone.
 
 For example:
   docker-credential-quayfed init \\
     --registry quay.example.com --robot builders+ci \\
-    --issuer https://sso.example.com/realms/builds --client-id build-host \\
+    --issuer https://sso.example.com/realms/builds \\
+    --client-id build-host \\
     --client-secret-file /etc/quayfed/client-secret
 
 Exit codes:
   0  the configuration is written and sound
-  1  an option is missing or wrong, or the file cannot be written; or it is
-     written, and another one has a mistake
-  2  not called as this help says";
+  1  an option is missing or wrong, or the file cannot be written; or it
+     is written, and another one has a mistake
+  2  not called as this help says
+
+--json is described in docs/scripts.md of the documentation.";
 
 /// Does it.
 pub(super) fn run(
@@ -153,18 +167,58 @@ pub(super) fn run(
     let draft = Draft::of(arguments, registry);
     let server = draft.check(world)?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
+        if arguments.json {
+            return Err(Failure::new(
+                "`--output -` and `--json` both ask for standard output",
+                "leave one of the two out",
+            ));
+        }
         terminal.write(&draft.text);
         return Ok(WELL);
     }
     let place = Place::of(world, arguments)?;
     place.write(world, &draft.text, arguments.force)?;
-    let shown = terminal.paint(Tone::Accent, place.file.display());
-    terminal.line(format_args!("{shown} is written, and it is sound."));
-    let notes = notes_on(world, &server, &place.file);
-    let (Ok(told) | Err(told)) = &notes;
-    notes::show(terminal, told);
-    tell_next_steps(terminal, arguments, &server, &draft.identity);
-    Ok(if notes.is_ok() { WELL } else { FAILED })
+    let found = notes_on(world, &server, &place.file);
+    let (Ok(notes) | Err(notes)) = &found;
+    let next = next_steps(arguments, &server, &draft.identity);
+    if arguments.json {
+        terminal.line(json::line(&Report {
+            version: VERSION,
+            file: place.file.display().to_string(),
+            registry: server.to_string(),
+            identity: &draft.identity,
+            sound: found.is_ok(),
+            notes,
+            next: &next,
+        }));
+    } else {
+        let shown = terminal.paint(Tone::Accent, place.file.display());
+        terminal.line(format_args!("{shown} is written, and it is sound."));
+        notes::show(terminal, notes);
+        show_next_steps(terminal, &next);
+    }
+    Ok(if found.is_ok() { WELL } else { FAILED })
+}
+
+const VERSION: u32 = 1;
+
+/// What `init --json` prints: version 1 of its form.
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    file: String,
+    registry: String,
+    identity: &'a str,
+    sound: bool,
+    notes: &'a [Note],
+    next: &'a [NextStep],
+}
+
+/// Something that is still to be done.
+#[derive(Serialize)]
+struct NextStep {
+    text: &'static str,
+    command: String,
 }
 
 impl Secrets {
@@ -321,11 +375,11 @@ fn write_identity(text: &mut String, arguments: &Options, name: &str, source: &s
     if is_client {
         table.comment("What to ask for, where the provider looks at it.");
         table.set_or_show("audience", arguments.client.audience.as_deref(), "quay");
-        table.set_list_or_show("scopes", &arguments.client.scopes, "openid");
+        table.set_list_or_show("scopes", &arguments.client.scopes(), "openid");
     } else {
         table.set("audience", arguments.client.audience.as_deref());
-        if !arguments.client.scopes.is_empty() {
-            table.set_list_or_show("scopes", &arguments.client.scopes, "");
+        if !arguments.client.scopes().is_empty() {
+            table.set_list_or_show("scopes", &arguments.client.scopes(), "");
         }
     }
     table.set("path", arguments.at_hand.path.as_deref());
@@ -467,33 +521,39 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
     Ok(notes)
 }
 
-fn tell_next_steps(terminal: &mut Terminal, arguments: &Options, server: &Server, identity: &str) {
+fn next_steps(arguments: &Options, server: &Server, identity: &str) -> Vec<NextStep> {
     let mut steps = Vec::new();
     if let Some(file) = arguments.client.client_secret_file.as_deref()
         && std::fs::symlink_metadata(file).is_err()
     {
-        steps.push((
-            "Put the client's secret into its file: paste it, then Ctrl-D.".to_owned(),
-            format!("install -m 0600 /dev/stdin {file}"),
-        ));
+        steps.push(NextStep {
+            text: "Put the client's secret into its file: paste it, then Ctrl-D.",
+            command: format!("install -m 0600 /dev/stdin {file}"),
+        });
     }
-    steps.push((
-        "Ask. The first answer may be a refusal that says what Quay has to know.".to_owned(),
-        format!("echo {server} | {PROGRAM} get"),
-    ));
-    steps.push((
-        "Enter issuer and subject in Quay, at the robot account's federation.".to_owned(),
-        format!("{PROGRAM} identity {identity}"),
-    ));
-    steps.push((
-        "Tell podman and docker.".to_owned(),
-        format!("{PROGRAM} configure {}", server.host()),
-    ));
+    steps.extend([
+        NextStep {
+            text: "Ask what Quay has to know, and enter it at the robot account's federation.",
+            command: format!("{PROGRAM} identity {identity}"),
+        },
+        NextStep {
+            text: "Tell podman and docker.",
+            command: format!("{PROGRAM} configure {}", server.host()),
+        },
+        NextStep {
+            text: "Look at the whole way of a pull.",
+            command: format!("{PROGRAM} doctor {server}"),
+        },
+    ]);
+    steps
+}
+
+fn show_next_steps(terminal: &mut Terminal, steps: &[NextStep]) {
     terminal.line("");
     let heading = terminal.paint(Tone::Strong, "Next");
     terminal.line(heading);
-    for (number, (text, command)) in (1..).zip(steps) {
-        item(terminal, "  ", (None, &format!("{number}.")), None, &text);
+    for (number, NextStep { text, command }) in (1..).zip(steps) {
+        item(terminal, "  ", (None, &format!("{number}.")), None, text);
         let command = terminal.paint(Tone::Accent, command);
         terminal.line(format_args!("       {command}"));
     }

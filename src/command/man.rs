@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use clap::Args;
+use clap::{Arg, ArgAction, Args};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use crate::command::WELL;
 use crate::config;
 use crate::failure::Failure;
+use crate::protocol::PROGRAM;
 use crate::terminal::Terminal;
 
 const DESCRIPTION: &str = "\
@@ -36,20 +37,22 @@ pub(super) fn run(
 
 fn page(mut parser: clap::Command) -> io::Result<String> {
     parser.build();
-    let man = Man::new(parser.clone()).manual("Credential helpers");
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
-    man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
-    let mut page = text(page);
+    let mut page = title(&parser);
+    let mut name = Vec::new();
+    Man::new(parser.clone()).render_name_section(&mut name)?;
+    page += &text(name);
+    page += &section("SYNOPSIS", &[]);
+    page += &synopsis();
     page += &section("DESCRIPTION", &[(DESCRIPTION.to_owned(), String::new())]);
-    if let Some(protocol) = parser.get_after_help() {
-        page += &section("PROTOCOL", &[]);
-        page += &as_written(&protocol.to_string());
-    }
-    page += &section("COMMANDS", &[]);
-    for command in parser.get_subcommands().filter(|command| command.get_name() != "help") {
-        page += &of_command(command)?;
+    let (verbs, commands): (Vec<_>, Vec<_>) = parser
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+        .partition(|command| command.is_hide_set());
+    for (heading, commands) in [("PROTOCOL", verbs), ("COMMANDS", commands)] {
+        page += &section(heading, &[]);
+        for command in commands {
+            page += &of_command(command)?;
+        }
     }
     for (heading, items) in closing_sections() {
         page += &section(heading, &items);
@@ -57,25 +60,100 @@ fn page(mut parser: clap::Command) -> io::Result<String> {
     Ok(without_repeated_preambles(&page))
 }
 
+/// What the page begins with. The last part of the title stands in the middle at the top, where there
+/// is no room between two names as long as ours; an empty one keeps what is usual from there. Lines
+/// are neither stretched nor hyphenated: there are many names in them.
+fn title(parser: &clap::Command) -> String {
+    let version = parser.get_version().unwrap_or_default();
+    let preamble = Roff::new().render();
+    format!("{preamble}.TH {PROGRAM} 1 \"\" \"{PROGRAM} {version}\" \"\"\n.nr HY 0\n.ad l\n")
+}
+
+fn synopsis() -> String {
+    let mut roff = Roff::new();
+    for called in [
+        vec![bold("get"), roman("|"), bold("store"), roman("|"), bold("erase")],
+        vec![bold("list"), roman("|"), bold("version")],
+        vec![
+            italic("COMMAND"),
+            roman(" ["),
+            italic("OPTION"),
+            roman("]... ["),
+            italic("VALUE"),
+            roman("]..."),
+        ],
+        vec![bold("help"), roman(" ["), italic("COMMAND"), roman("]")],
+    ] {
+        roff.control("SY", [PROGRAM]);
+        roff.text(called);
+    }
+    roff.control("YS", []);
+    roff.render()
+}
+
 /// The part of a command: how it is called, what it does, its options, and what else its help says.
 fn of_command(command: &clap::Command) -> io::Result<String> {
     let man = Man::new(command.clone());
     let mut fragments = Vec::new();
-    man.render_synopsis_section(&mut fragments)?;
     man.render_description_section(&mut fragments)?;
-    man.render_options_section(&mut fragments)?;
+    if command.get_arguments().any(|argument| argument.get_id() != "help") {
+        man.render_options_section(&mut fragments)?;
+    }
+    let mut fragments = text(fragments);
+    for argument in command.get_positionals().filter(|argument| takes_several(argument)) {
+        let shown = format!("[\\fI{}\\fR]", value_of(argument));
+        fragments = fragments.replace(&shown, &format!("{shown}..."));
+    }
     let mut roff = Roff::new();
     roff.control("SS", [command.get_name()]);
-    let mut part = roff.render();
+    let mut part = roff.render() + &call(command);
     // Sections belong to the whole page: here each is a paragraph.
-    for line in text(fragments).lines() {
+    for line in fragments.lines() {
         part += if line.starts_with(".SH ") { ".PP" } else { line };
         part.push('\n');
     }
-    if let Some(more) = command.get_after_long_help() {
+    if let Some(more) = command.get_after_long_help().or(command.get_after_help()) {
         part += &as_written(&more.to_string());
     }
     Ok(part)
+}
+
+/// How a command is called: its options with their values, and its values.
+fn call(command: &clap::Command) -> String {
+    if let Some(usage) = command.get_overridden_usage() {
+        return Roff::new().text([roman(usage.to_string())]).render();
+    }
+    let mut roff = Roff::new();
+    roff.control("SY", [format!("{PROGRAM} {}", command.get_name()).as_str()]);
+    let is_option = |argument: &&Arg| !argument.is_positional() && !argument.is_hide_set();
+    for argument in command.get_arguments().filter(is_option) {
+        let name = format!("--{}", argument.get_long().unwrap_or_default()).replace('-', "\\-");
+        if argument.get_action().takes_values() {
+            roff.control("OP", [name.as_str(), &value_of(argument)]);
+        } else if argument.get_id() != "help" {
+            roff.control("OP", [name.as_str()]);
+        }
+    }
+    for argument in command.get_positionals() {
+        let value = italic(value_of(argument));
+        roff.text(match (argument.is_required_set(), takes_several(argument)) {
+            (true, _) => vec![value],
+            (false, false) => vec![roman("["), value, roman("]")],
+            (false, true) => vec![roman("["), value, roman("]...")],
+        });
+    }
+    roff.control("YS", []);
+    roff.render()
+}
+
+fn value_of(argument: &Arg) -> String {
+    let names = argument.get_value_names().unwrap_or_default();
+    names.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn takes_several(argument: &Arg) -> bool {
+    argument.get_num_args().is_some_and(|range| range.max_values() > 1)
+        || matches!(argument.get_action(), ArgAction::Append)
 }
 
 /// What the page ends with: terms and what they are.

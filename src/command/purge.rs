@@ -1,9 +1,11 @@
 //! `purge`: forgets every cached token of the caller's.
 
+mod json;
+
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::cache::inventory::{Files, Holding};
+use crate::cache::inventory::{Files, Holding, Purged};
 use crate::command::words::{count, paragraph};
 use crate::command::{FAILED, WELL};
 use crate::failure::Failure;
@@ -15,9 +17,12 @@ use crate::world::World;
 #[derive(Debug, Args)]
 #[command(after_long_help = MEANING)]
 pub struct Arguments {
-    /// Do not ask [default: ask on a terminal, do nothing elsewhere]
+    /// Do not ask [default: ask where standard input is a terminal, else remove nothing]
     #[arg(long, short)]
     yes: bool,
+    /// Print one JSON object, version 1 of its form, and ask nobody [default: words]
+    #[arg(long)]
+    json: bool,
 }
 
 const MEANING: &str = "\
@@ -32,7 +37,9 @@ until its hour is over, whatever is removed here.
 Exit codes:
   0  everything is removed, or there was nothing
   1  nothing is removed, since nobody agreed to it, or something stayed
-  2  not called as this help says";
+  2  not called as this help says
+
+--json is described in docs/scripts.md of the documentation.";
 
 /// Forgets them.
 pub(super) fn run(
@@ -42,6 +49,9 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let caches: Vec<_> =
         Cache::existing(world).into_iter().filter(|cache| cache.files().total() > 0).collect();
+    if arguments.json {
+        return run_for_scripts(terminal, &caches, arguments.yes);
+    }
     if caches.is_empty() {
         terminal.line("Nothing is cached.");
         return Ok(WELL);
@@ -50,9 +60,9 @@ pub(super) fn run(
         show(world, terminal, cache);
     }
     if !arguments.yes {
-        if !terminal.looks().is_terminal {
+        if !terminal.can_ask() {
             return Err(Failure::new(
-                "nothing is removed: nobody is there to agree to it",
+                "nothing is removed: standard input is no terminal, so nobody can be asked",
                 "add `--yes` to do it without asking",
             ));
         }
@@ -76,9 +86,44 @@ pub(super) fn run(
         for fault in &purged.failed {
             paragraph(terminal, Tone::Bad, &format!("could not be removed: {fault}"), "");
         }
-        has_stayed |= purged.in_use > 0 || !purged.failed.is_empty();
+        has_stayed |= has_left_something(&purged);
     }
     Ok(if has_stayed { FAILED } else { WELL })
+}
+
+/// A cache, with what was in it and what became of that.
+struct Emptied {
+    path: String,
+    found: Files,
+    purged: Purged,
+}
+
+fn run_for_scripts(
+    terminal: &mut Terminal,
+    caches: &[Cache<'_>],
+    is_agreed: bool,
+) -> Result<u8, Failure> {
+    let emptied: Vec<_> = caches
+        .iter()
+        .map(|cache| Emptied {
+            path: cache.path().display().to_string(),
+            found: cache.files(),
+            purged: if is_agreed { cache.purge() } else { Purged::default() },
+        })
+        .collect();
+    terminal.line(json::of(&emptied));
+    if !is_agreed && !emptied.is_empty() {
+        return Err(Failure::new(
+            "nothing is removed: with `--json` nobody is asked",
+            "add `--yes` to do it",
+        ));
+    }
+    let has_stayed = emptied.iter().any(|cache| has_left_something(&cache.purged));
+    Ok(if has_stayed { FAILED } else { WELL })
+}
+
+const fn has_left_something(purged: &Purged) -> bool {
+    purged.in_use > 0 || !purged.failed.is_empty()
 }
 
 fn show(world: &World, terminal: &mut Terminal, cache: &Cache<'_>) {

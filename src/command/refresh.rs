@@ -1,5 +1,7 @@
 //! `refresh`: renews what is due before a pull has to, several at a time.
 
+mod json;
+
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -27,6 +29,7 @@ const INDENT: &str = "  ";
 
 /// What `refresh` takes.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_long_help = MEANING)]
 pub struct Arguments {
     /// The registries whose tokens to renew [default: all of the rules]
@@ -41,6 +44,9 @@ pub struct Arguments {
     /// For a timer: all of them, telling failures alone [default: tell all]
     #[arg(long, conflicts_with = "registries")]
     system: bool,
+    /// Print one JSON object, version 1 of its form [default: words]
+    #[arg(long, conflicts_with = "system")]
+    json: bool,
     /// How many tokens to renew at a time
     #[arg(long, value_name = "NUMBER", default_value = "4")]
     jobs: NonZeroUsize,
@@ -64,7 +70,9 @@ REGISTRY is named.
 Exit codes:
   0  everything that was due is renewed, or nothing was due
   1  something could not be renewed, or a rule has a mistake
-  2  not called as this help says";
+  2  not called as this help says
+
+--json is described in docs/scripts.md of the documentation.";
 
 /// Renews it.
 pub(super) fn run(
@@ -74,7 +82,9 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let meant = meant(world, &settings(world)?, &arguments.registries)?;
     if meant.is_empty() {
-        if !arguments.system {
+        if arguments.json {
+            terminal.line(json::of(&[]));
+        } else if !arguments.system {
             terminal.line("No registry is configured: there is nothing to renew.");
         }
         return Ok(WELL);
@@ -86,6 +96,7 @@ pub(super) fn run(
         ));
     }
     let when = if arguments.force { Renew::Always } else { Renew::IfDue };
+    let shows_progress = !arguments.system && !arguments.json;
     let outcomes = side_by_side(
         meant,
         arguments.jobs,
@@ -96,15 +107,21 @@ pub(super) fn run(
             outcome(&world, &transport, rule, when)
         },
         |ended, all| {
-            if !arguments.system {
+            if shows_progress {
                 terminal.progress(format!("renewing: {ended} of {all} done"));
             }
         },
     );
-    if !arguments.system {
+    if shows_progress {
         terminal.end_progress();
     }
-    Ok(tell(terminal, &outcomes, arguments.system))
+    if arguments.json {
+        terminal.line(json::of(&outcomes));
+    } else {
+        tell(terminal, &outcomes, arguments.system);
+    }
+    let has_failed = outcomes.iter().any(|(_, outcome)| outcome.is_failure());
+    Ok(if has_failed { FAILED } else { WELL })
 }
 
 fn settings(world: &World) -> Result<Settings, Failure> {
@@ -124,6 +141,25 @@ enum Outcome {
     Broken(Failure),
     /// The variable that is not set here.
     OfElsewhere(String),
+}
+
+impl Outcome {
+    /// Its name for scripts.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Renewed(Renewal::Renewed(_)) => "renewed",
+            Self::Renewed(Renewal::NotDue(_)) => "not_due",
+            Self::Renewed(Renewal::LeftToOthers(_)) => "left_to_others",
+            Self::Failed(NotRenewed { was_asked: true, .. }) => "failed",
+            Self::Failed(NotRenewed { was_asked: false, .. }) => "not_tried",
+            Self::Broken(_) => "broken",
+            Self::OfElsewhere(_) => "passed_over",
+        }
+    }
+
+    const fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Broken(_))
+    }
 }
 
 /// The rules that are meant: all, or for each name the rule that a client's question for it is
@@ -239,8 +275,8 @@ fn side_by_side(
     outcomes.into_iter().map(|(_, server, outcome)| (server, outcome)).collect()
 }
 
-/// Tells how it went, only what failed where `is_quiet`, and gives the exit code.
-fn tell(terminal: &mut Terminal, outcomes: &[(Server, Outcome)], is_quiet: bool) -> u8 {
+/// Tells how it went, only what failed where `is_quiet`.
+fn tell(terminal: &mut Terminal, outcomes: &[(Server, Outcome)], is_quiet: bool) {
     let widest = outcomes.iter().map(|(server, _)| server.to_string().chars().count()).max();
     let (mut renewed, mut failed, mut passed_over) = (0, 0, 0);
     for (server, outcome) in outcomes {
@@ -292,7 +328,6 @@ fn tell(terminal: &mut Terminal, outcomes: &[(Server, Outcome)], is_quiet: bool)
         let text = terminal.paint(Tone::Strong, text);
         terminal.line(text);
     }
-    if failed > 0 { FAILED } else { WELL }
 }
 
 fn told_failed(not_renewed: &NotRenewed) -> String {

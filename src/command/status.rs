@@ -54,7 +54,7 @@ Exit codes:
   1  a rule has a mistake, or the last renewal under one has failed
   2  not called as this help says
 
---json and --metrics are described in status.md of the documentation.";
+--json and --metrics are described in docs/scripts.md of the documentation.";
 
 /// Shows it.
 pub(super) fn run(

@@ -1,7 +1,7 @@
 //! The name that was probably meant.
 
 /// The candidate that is nearest to `written`, if it is near enough to be what was meant.
-pub(super) fn nearest<'a>(
+pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -601,16 +601,19 @@ pub fn instant(seconds: i64) -> String {
         .unwrap_or_else(|| seconds.to_string())
 }
 
-/// A span of time, to about two digits: `45 s`, `12 min`, `3 h 5 min`, `2 days`.
+/// A span of time, to about two digits: `45 s`, `12 min`, `3 h 5 min`, `2 days`. To the nearest
+/// minute, so that an hour that began a second ago is 60 min; below five minutes never more than
+/// there is, since that is where somebody counts on it.
 pub fn span(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let nearest = seconds.saturating_add(30) / 60;
     match seconds {
         // Clocks that are 90 s apart are not 1 min apart.
         0..120 => format!("{seconds} s"),
-        120..3600 => format!("{minutes} min"),
-        3600..172_800 if minutes % 60 == 0 => format!("{hours} h"),
-        3600..172_800 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} days"),
+        120..300 => format!("{} min", seconds / 60),
+        300..3600 => format!("{nearest} min"),
+        3600..172_800 if nearest.is_multiple_of(60) => format!("{} h", nearest / 60),
+        3600..172_800 => format!("{} h {} min", nearest / 60, nearest % 60),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

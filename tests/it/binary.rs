@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use crate::screens::left_on;
 use quayfed_sandbox::{Client, Sandbox, TokenShape};
 
 /// A user id that nobody has: neither root nor `nobody`, which stands for everybody in a user
@@ -43,6 +44,18 @@ pub(crate) fn program() -> &'static Path {
         (folder, path)
     });
     path
+}
+
+/// What is left on a terminal of `columns` columns at which somebody has typed something, by
+/// script(1) of util-linux.
+pub(crate) fn on_a_terminal(home: &Home, columns: usize, arguments: &str, typed: &str) -> String {
+    let mut script = home.command("/usr/bin/script");
+    script.env("SHELL", "/bin/sh").args(["--quiet", "--return", "--command"]);
+    script.arg(format!("stty cols {columns}; {} {arguments}", program().display()));
+    script.arg("/dev/null");
+    let output = start(script, typed).wait_with_output().expect("an end");
+    let text = String::from_utf8(output.stdout).expect("text").replace("\r\n", "\n");
+    left_on(&text)
 }
 
 /// A user's home with a configuration and a cache of its own.

@@ -13,6 +13,7 @@ use quayfed::world::{Environment, World};
 
 use crate::binary::{Home, Ran, is_root, program};
 use crate::screens::{self, COLOURED, NARROW, PIPED};
+use crate::scripts::{check_described, check_json};
 use crate::simulation::Host;
 
 const CONFIGURATION: &str = r#"
@@ -576,6 +577,40 @@ fn what_is_in_the_way_of_the_helper_is_told() {
 }
 
 #[test]
+fn a_script_is_told_what_would_be_changed_and_what_is_in_the_way() {
+    let desk = desk_with_everything_in_the_way();
+    let dry_run = ["quay.example.com", "quay.exampel.com", "--dry-run", "--json"];
+    let said = desk.screen(PIPED, &dry_run);
+    check_json("configure", "json-configure-in-the-way", &said);
+    let done: serde_json::Value = serde_json::from_str(
+        &desk.screen(PIPED, &dry_run.map(|it| if it == "--dry-run" { "--force" } else { it })),
+    )
+    .expect("JSON");
+    let foretold: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&done["files"], &done["dry_run"]), (&foretold["files"], &false.into()));
+    let said = desk.screen(PIPED, &["--undo", "--json"]);
+    check_json("configure", "json-configure-undo", &said);
+    let desk = Desk::new().with_program();
+    desk.write(".config/containers/registries.conf", "");
+    let said = desk.screen(PIPED, &["--system", "--json"]);
+    check_json("configure", "json-configure-system", &said);
+}
+
+#[test]
+fn a_script_is_told_what_was_changed_before_a_failure() {
+    let home = home();
+    home.make_folder(".docker", 0o555);
+    let ran = configure(&home, &["quay.example.com", "--json"]);
+    let cause = failure(&ran).0;
+    assert!(cause.ends_with("config.json cannot be written (permission denied)"), "{ran:?}");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    check_described("configure", &report);
+    assert_eq!(report["failure"]["cause"], cause);
+    assert_eq!(report["files"].as_array().map(Vec::len), Some(1), "{report}");
+    assert!(read(&home, AUTH_FILE).contains("quayfed"));
+}
+
+#[test]
 fn a_user_in_whose_way_nothing_is_sees_little() {
     for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
         let desk = Desk::new().with_program();
@@ -593,7 +628,6 @@ fn a_user_in_whose_way_nothing_is_sees_little() {
 
 #[test]
 fn the_screens_for_every_user() {
-    screens::check("configure-help", &done(&home(), &["--help"]));
     for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
         let desk = Desk::new().with_program();
         desk.write("etc/containers/registries.conf", "");

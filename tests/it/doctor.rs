@@ -856,12 +856,3 @@ fn cache_step(screen: &str) -> &str {
     };
     &screen[line_with("Cache directory")..line_with("Registry: ")]
 }
-
-#[test]
-fn the_help_of_both() {
-    for name in ["doctor", "identity"] {
-        let arguments: Vec<OsString> = [name, "--help"].map(OsString::from).into();
-        let cli::Command::Parsed(help) = cli::parse(&arguments) else { panic!("no help: {name}") };
-        check(&format!("{name}-help"), &help.render().to_string());
-    }
-}

@@ -1,10 +1,12 @@
 //! Help, completions and manual page: made from the definitions that the command line is read by.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use quayfed::cli;
+use quayfed::terminal::Looks;
 
-use crate::screens::{PIPED, check, ran};
+use crate::screens::{NARROW, PIPED, check, ran};
 use crate::simulation::Host;
 
 fn commands() -> Vec<clap::Command> {
@@ -34,7 +36,8 @@ fn every_options_help_says_its_default() {
                 || help.contains("[required")
                 || (has_value && !argument.get_default_values().is_empty())
                 || argument.is_required_set();
-            if !says_it {
+            // `-h` shows nothing below the options.
+            if !says_it || help.contains("below") {
                 silent.push(format!("{} {}", command.get_name(), argument.get_id()));
             }
         }
@@ -78,6 +81,26 @@ fn the_manual_page_has_every_command_and_option() {
     for name in quayfed::config::variable_names() {
         assert!(page.contains(name), "{name}");
     }
+    for called in [
+        ".OP \\-\\-repository NAMESPACE/NAME\n",
+        ".OP \\-\\-dry\\-run\n",
+        "\n[\\fIREGISTRY\\fR]...\n.YS",
+    ] {
+        assert!(page.contains(called), "{called}");
+    }
+}
+
+#[test]
+fn no_line_of_the_manual_page_that_stays_as_it_is_is_too_long_for_80_columns() {
+    const MARGIN: usize = 7;
+    let page = text(&["man"]);
+    for block in page.split("\n.nf\n").skip(1) {
+        for line in block.split("\n.fi\n").next().expect("an end").lines() {
+            let line = line.replace("\\-", "-").replace("\\*(Aq", "'");
+            assert!(MARGIN + line.len() <= 80, "{line}");
+        }
+    }
+    assert!(page.is_ascii(), "groff wants to be told of other letters");
 }
 
 #[test]
@@ -99,12 +122,49 @@ fn the_manual_page_reads_well() {
 
 #[test]
 fn the_help_of_each_command_is_a_screen() {
-    for name in ["status", "refresh", "purge", "completions", "man"] {
-        let cli::Command::Parsed(help) = cli::parse(&[name.into(), "--help".into()]) else {
-            panic!("no help of {name}")
-        };
-        check(&format!("{name}-help"), &help.render().to_string());
+    check("help", &help(&["--help"], PIPED));
+    check("help-narrow", &help(&["--help"], NARROW));
+    check("doctor-help-narrow", &help(&["doctor", "--help"], NARROW));
+    for command in commands() {
+        let name = command.get_name();
+        check(&format!("{name}-help"), &help(&[name, "--help"], PIPED));
     }
+}
+
+#[test]
+fn no_line_of_a_help_is_wider_than_the_terminal_but_for_a_command() {
+    for command in commands() {
+        for option in ["-h", "--help"] {
+            for width in [40, 60, 80] {
+                let help = help(&[command.get_name(), option], Looks { width, ..PIPED });
+                for line in help.lines().filter(|line| line.contains(' ')) {
+                    let words = line.trim_start().split(' ').filter(|word| !word.is_empty());
+                    let is_command =
+                        line.contains("docker-credential-quayfed") || line.contains("--");
+                    assert!(
+                        line.chars().count() <= width || words.count() < 2 || is_command,
+                        "{width}: {line}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_call_stays_on_its_line() {
+    let option = format!("--{}", "nonsense".repeat(5));
+    let told = help(&["status", &option], Looks { width: 40, ..PIPED });
+    assert!(told.starts_with(&format!("error: unexpected argument '{option}' found\n")), "{told}");
+}
+
+/// A help as it is shown to whoever asks for it.
+fn help(arguments: &[&str], looks: Looks) -> String {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    let cli::Command::Parsed(error) = cli::parse(&arguments) else {
+        panic!("no help: {arguments:?}")
+    };
+    cli::told(&error, looks)
 }
 
 fn text(arguments: &[&str]) -> String {

@@ -4,14 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use quayfed::cli;
 use quayfed::config;
 use quayfed::config::settings::SourceSpec;
 use quayfed::server::Server;
+use quayfed::terminal::Looks;
 
 use crate::binary::{Home, Ran};
 use crate::configure::failure;
 use crate::screens::{self, COLOURED, NARROW, PIPED};
+use crate::scripts::check_json;
 use crate::simulation::Host;
 
 const REGISTRY: [&str; 4] = ["--registry", "quay.example.com", "--robot", "acme+ci"];
@@ -58,6 +59,13 @@ fn every_source_is_written_as_it_is_read() {
     assert_eq!(settings.client_id, "build-host");
     assert_eq!(settings.audience.as_deref(), Some("quay"));
     assert_eq!(settings.scopes, ["openid", "quay"]);
+    for scopes in ["openid quay", " openid, quay ", "openid  ,quay"] {
+        let (text, rule) = drafted(&[&CLIENT[..], &["--scopes", scopes]].concat());
+        let SourceSpec::ClientCredentials(settings) = &rule.identity.source else {
+            panic!("{text}")
+        };
+        assert_eq!(settings.scopes, ["openid", "quay"], "{scopes}");
+    }
     assert_eq!(rule.api_url.as_str(), "https://api.example.com/");
     assert_eq!(rule.connection.ca_file, rule.identity.connection.ca_file);
     assert_eq!(rule.identity.name, "sso \"1\"");
@@ -216,34 +224,36 @@ fn a_file_elsewhere_is_told_to_be_read_by_nobody() {
     assert!(home.path("chosen.toml").exists() && !ran.stdout.contains("Worth knowing"), "{ran:?}");
 }
 
+/// What is shown where the configuration is written to a user's own file, and what is written.
+fn written(looks: Looks, arguments: &[&str]) -> (String, String) {
+    let folder = tempfile::Builder::new().prefix("qf-").tempdir_in("/dev/shm").expect("a folder");
+    let host = Host::new();
+    let mut world = host.world();
+    world.environment = quayfed::world::Environment::default();
+    world.places.user_configuration = Some(folder.path().join(".config"));
+    world.places.system_configuration = folder.path().join("etc/quayfed");
+    let output = folder.path().join(".config/quayfed/config.toml");
+    let place = ["--output", output.to_str().expect("text")];
+    let (result, screen) =
+        screens::ran(&world, looks, &[&["init"], arguments, &CLIENT, &place].concat());
+    assert_eq!(result, Ok(quayfed::command::WELL), "{screen}");
+    let shown = folder.path().to_str().expect("text");
+    (screen.replace(shown, "/home/ci-runner-01"), fs::read_to_string(&output).expect("text"))
+}
+
 #[test]
 fn the_screens() {
-    let help = init(&Home::new(), &["--help"]).stdout;
-    screens::check("init-help", &help);
     for (name, looks) in [("coloured", COLOURED), ("narrow", NARROW), ("piped", PIPED)] {
-        let folder =
-            tempfile::Builder::new().prefix("qf-").tempdir_in("/dev/shm").expect("a folder");
-        let host = Host::new();
-        let mut world = host.world();
-        world.environment = quayfed::world::Environment::default();
-        world.places.user_configuration = Some(folder.path().join(".config"));
-        world.places.system_configuration = folder.path().join("etc/quayfed");
-        let output = folder.path().join(".config/quayfed/config.toml");
-        let output = output.to_str().expect("text");
-        let line: Vec<_> = [&["init"], &REGISTRY[..], &CLIENT, &["--output", output]]
-            .concat()
-            .into_iter()
-            .map(std::ffi::OsString::from)
-            .collect();
-        let cli::Command::ForPeople(command) = cli::parse(&line) else { panic!("{line:?}") };
-        let (result, screen) = screens::drawn(looks, |terminal| {
-            quayfed::command::run(&world, terminal, &command, cli::parser())
-        });
-        assert_eq!(result, Ok(quayfed::command::WELL), "{screen}");
-        let shown = folder.path().to_str().expect("text");
-        screens::check(&format!("init-{name}"), &screen.replace(shown, "/home/ci-runner-01"));
-        if name == "piped" {
-            screens::check("init-written", &fs::read_to_string(output).expect("text"));
-        }
+        let (screen, text) = written(looks, &REGISTRY);
+        screens::check(&format!("init-{name}"), &screen);
+        screens::check("init-written", &text);
     }
+}
+
+#[test]
+fn a_script_is_told_what_was_written_and_what_is_to_be_done() {
+    let arguments = ["--registry", "quay.example.com/acme", "--robot", "acme+ci", "--json"];
+    check_json("init", "json-init", &written(COLOURED, &arguments).0);
+    let ran = init(&Home::new(), &[&arguments[..], &CLIENT, &["--output", "-"]].concat());
+    assert_eq!(failure(&ran).0, "`--output -` and `--json` both ask for standard output");
 }

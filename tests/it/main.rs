@@ -9,6 +9,7 @@
 
 mod binary;
 mod screens;
+mod scripts;
 mod simulation;
 
 mod configuration;

@@ -10,7 +10,9 @@ use quayfed::server::Server;
 use quayfed::terminal::Looks;
 use quayfed::world::Clock as _;
 
+use crate::binary::{Home, on_a_terminal};
 use crate::screens::{COLOURED, PIPED, check, ran};
+use crate::scripts::check_json;
 use crate::simulation::{HOST, Host, files_ending, seconds, write_private};
 
 fn drawn(host: &Host, looks: Looks, arguments: &[&str]) -> (Result<u8, String>, String) {
@@ -35,7 +37,8 @@ fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
     host.clock.pass(seconds(120));
     let before = names(&host);
     let (ended, screen) = drawn(&host, PIPED, &[]);
-    assert_eq!(ended, Err("nothing is removed: nobody is there to agree to it".to_owned()));
+    let cause = "nothing is removed: standard input is no terminal, so nobody can be asked";
+    assert_eq!(ended, Err(cause.to_owned()));
     assert_eq!(names(&host), before);
     check("purge-piped", &screen);
     let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
@@ -45,6 +48,43 @@ fn what_would_go_is_shown_and_without_a_yes_nothing_goes() {
     let (ended, screen) = drawn(&host, COLOURED, &["--yes"]);
     assert_eq!((ended, screen.as_str()), (Ok(0), "Nothing is cached.\n"));
     host.token();
+}
+
+#[test]
+fn a_script_is_told_what_there_is_and_what_was_removed() {
+    let host = Host::new();
+    host.token();
+    let (ended, told) = drawn(&host, COLOURED, &["--json"]);
+    assert_eq!(ended, Err("nothing is removed: with `--json` nobody is asked".to_owned()));
+    check_json("purge", "json-purge-without-yes", &told);
+    let (ended, told) = drawn(&host, PIPED, &["--json", "--yes"]);
+    assert_eq!(ended, Ok(0));
+    check_json("purge", "json-purge", &told);
+    let (ended, told) = drawn(&host, PIPED, &["--json"]);
+    assert_eq!((ended, told.as_str()), (Ok(0), "{\"version\":1,\"caches\":[]}\n"));
+}
+
+#[test]
+fn whether_somebody_can_be_asked_is_told_by_standard_input() {
+    const QUESTION: &str = "Remove all of this? [y/N] ";
+    const NOBODY: &str = "docker-credential-quayfed: nothing is removed: standard input is no \
+                          terminal, so nobody can be asked\nhint: add `--yes` to do it without \
+                          asking\n";
+    let home = Home::new();
+    for (redirections, typed, wanted, stays) in [
+        ("</dev/null", "", NOBODY, true),
+        ("</dev/null >/dev/null", "", NOBODY, true),
+        ("", "n\n", QUESTION, true),
+        ("", "\n", "Nothing is removed.\n", true),
+        (">/dev/null", "n\n", QUESTION, true),
+        (">/dev/null", "yes\n", QUESTION, false),
+        ("", "y\n", "removed: 1 temporary file\n", false),
+    ] {
+        let file = home.write("cache/.tmp-0123456789abcdef", "", 0o600);
+        let screen = on_a_terminal(&home, 80, &format!("purge {redirections}"), typed);
+        assert!(screen.contains(wanted), "{redirections}: {screen}");
+        assert_eq!(file.exists(), stays, "{redirections}: {screen}");
+    }
 }
 
 #[test]

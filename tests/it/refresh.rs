@@ -12,8 +12,9 @@ use quayfed::server::Server;
 use quayfed::world::Clock as _;
 use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times};
 
-use crate::binary::{Home, Ran, at_sandbox, configuration, program};
-use crate::screens::{check, left_on};
+use crate::binary::{Home, Ran, at_sandbox, configuration, on_a_terminal};
+use crate::screens::check;
+use crate::scripts::check_described;
 use crate::simulation::{Does, HOST, Host, seconds};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -235,24 +236,55 @@ fn a_failure_is_told_to_a_timer_and_what_is_of_elsewhere_is_passed_over() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
 }
 
-/// What is left on a terminal of `columns` columns, by script(1) of util-linux.
-fn on_a_terminal(home: &Home, columns: usize, arguments: &str) -> String {
-    let mut script = home.command("/usr/bin/script");
-    script.env("SHELL", "/bin/sh").args(["--quiet", "--return", "--command"]);
-    script.arg(format!("stty cols {columns}; {} {arguments}", program().display()));
-    let output = script.arg("/dev/null").output().expect("run");
-    let text = String::from_utf8(output.stdout).expect("text").replace("\r\n", "\n");
-    left_on(&text)
+#[test]
+fn a_script_is_told_how_it_went_with_each_rule() {
+    let sandbox = Sandbox::start();
+    let home = home_with_paths(&sandbox, &["one"]);
+    let rules = "\n[registry.\"ci.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"job\"\n\n\
+                 [registry.\"broken.example.com\"]\nrobot = \"Acme+CI\"\nidentity = \"job\"\n\n\
+                 [identity.job]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\n";
+    let host = sandbox.quay().host();
+    assert_eq!(refresh(&home, &[&format!("{host}/one")]).code, Some(0));
+    let path = home.path(".config/quayfed/config.toml");
+    home.configure(&(std::fs::read_to_string(path).expect("text") + rules));
+    let folder = home.path("").display().to_string();
+    let told = |arguments: &[&str]| {
+        let ran = refresh(&home, &[&["--json"], arguments].concat());
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+        let told = normalized(&ran.stdout, &sandbox).replace(&folder, "/home/ci/");
+        // What is left depends on how fast this is.
+        ["left", "due_in"].iter().fold(told, |told, what| {
+            let name = format!("\"{what}_seconds\":");
+            let mut pieces = told.split(&name);
+            let first = pieces.next().expect("a piece").to_owned();
+            pieces.fold(first, |told, piece| {
+                let number = piece.trim_start_matches(|letter: char| letter.is_ascii_digit());
+                told + &name + if number == piece { "" } else { "SECONDS" } + number
+            })
+        })
+    };
+    let first = told(&[]);
+    sandbox.quay().clear_federation("acme+ci");
+    let second = told(&["--force"]);
+    for (name, told) in [("json-refresh", first), ("json-refresh-failed", second)] {
+        check(name, &told);
+        check_described(
+            "refresh",
+            &serde_json::from_str(&told.replace("SECONDS", "1")).expect("JSON"),
+        );
+    }
+    home.configure("");
+    assert_eq!(refresh(&home, &["--json"]).stdout, "{\"version\":1,\"rules\":[]}\n");
 }
 
 #[test]
 fn on_a_terminal_it_has_colours_and_fits() {
     let sandbox = Sandbox::start();
     let home = home_with_paths(&sandbox, &["one"]);
-    let screen = on_a_terminal(&home, 80, "refresh");
+    let screen = on_a_terminal(&home, 80, "refresh", "");
     check("refresh", &normalized(&screen, &sandbox));
     sandbox.quay().clear_federation("acme+ci");
-    on_a_terminal(&home, 80, "refresh --force");
-    let screen = on_a_terminal(&home, 48, "refresh --force");
+    on_a_terminal(&home, 80, "refresh --force", "");
+    let screen = on_a_terminal(&home, 48, "refresh --force", "");
     check("refresh-failed-narrow", &normalized(&screen, &sandbox));
 }

@@ -181,6 +181,49 @@ fn what_the_readme_says_of_failures_is_what_the_program_says() {
 }
 
 #[test]
+fn each_link_of_a_document_leads_to_a_file_that_is_installed_beside_it() {
+    const INSTALLED: &str = "PREFIX/share/doc/docker-credential-quayfed/";
+    let manifest = read("packaging/manifest");
+    let installed: Vec<(&str, &str)> = manifest
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            Some((words.next()?, words.next()?.strip_prefix(INSTALLED)?))
+        })
+        .collect();
+    let is_document = |path: &str| Path::new(path).extension().is_some_and(|it| it == "md");
+    let documents = || installed.iter().filter(|(source, _)| is_document(source));
+    assert!(documents().count() > 10, "{installed:?}");
+    let mut broken = Vec::new();
+    for (source, destination) in documents() {
+        assert_eq!(source, destination, "a document lies where it does in the source");
+        let folder = Path::new(source).parent().expect("a folder");
+        for link in read(source).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = folder.join(link.split('#').next().expect("a part"));
+            if link.starts_with("https://") || link.starts_with('#') {
+                continue;
+            }
+            let is_installed = installed.iter().any(|(_, place)| Path::new(place) == file);
+            if !root().join(&file).is_file() || !is_installed {
+                broken.push(format!("{source}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    // None is forgotten.
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder") {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            let path = Path::new(folder).join(&name);
+            if is_document(&name) {
+                let is_installed = installed.iter().any(|(source, _)| Path::new(source) == path);
+                assert!(is_installed, "{} is not installed", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn make_install_installs_what_the_manifest_lists_and_nothing_else() {
     let target = tempfile::tempdir().expect("a folder");
     // The binary of the tests stands in for the release build.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::binary::{Home, Ran, at_sandbox, uid};
 use crate::screens::{COLOURED, NARROW, PIPED, check, ran, without_colours};
+use crate::scripts::{check_described, document};
 use crate::simulation::{Does, Host, seconds};
 
 /// Rules of one identity, then it.
@@ -346,24 +347,7 @@ fn the_json_is_version_1_and_each_field_is_described() {
     assert_eq!(mirror["last_failure"]["next_try_in_seconds"], 21);
     assert_eq!(mirror["lifetime_seconds"], 3600);
     assert_eq!(report["tokens"][7]["configured"], false);
-    let description =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).expect("text");
-    let mut names = BTreeSet::new();
-    names_of(&report, &mut names);
-    for name in names {
-        assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
-    }
-}
-
-fn names_of(value: &Value, names: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            names.extend(fields.keys().cloned());
-            fields.values().for_each(|value| names_of(value, names));
-        }
-        Value::Array(items) => items.iter().for_each(|value| names_of(value, names)),
-        _ => {}
-    }
+    check_described("status", &report);
 }
 
 #[test]
@@ -393,11 +377,10 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
         shown += &(line.replace(&uid, "uid=\"UID\"") + "\n");
     }
     insta::assert_snapshot!(shown);
-    let description =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md")).expect("text");
+    let description = document();
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = name.split(' ').next().expect("a name");
-        assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/status.md");
+        assert!(description.contains(&format!("`{name}`")), "`{name}` is not in docs/scripts.md");
     }
 }
 

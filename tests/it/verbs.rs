@@ -307,8 +307,12 @@ fn no_verb_is_answered_with_the_usage_and_an_unknown_one_by_its_name() {
         Some("Usage: docker-credential-quayfed <store|get|erase|list|version>")
     );
     assert_eq!(
-        home.run("login", ""),
-        ran(1, "docker-credential-quayfed: unknown action: login\n", "")
+        home.run("stauts", ""),
+        ran(
+            1,
+            "docker-credential-quayfed: unknown action: stauts\n",
+            "docker-credential-quayfed: unknown command `stauts`\nhint: did you mean `status`?\n"
+        )
     );
     assert_eq!(home.run("help", "").code, Some(0));
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::Registries;
 use crate::command::clients::auth_file::AuthFile;
 use crate::command::clients::registries_conf::Helpers;
@@ -13,27 +15,45 @@ use crate::terminal::{Terminal, Tone};
 use crate::world::World;
 
 /// Something to know, and what to do about it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(in crate::command) struct Note {
     text: String,
+    #[serde(flatten)]
     hint: Hint,
+    in_the_way: Option<InTheWay>,
+}
+
+/// What keeps clients from asking the helper at all.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct InTheWay {
+    file: String,
+    /// Nothing where it is every one.
+    registry: Option<String>,
 }
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 enum Hint {
+    #[serde(rename = "hint")]
     Words(String),
     /// A command, which stays in one line to be copied.
+    #[serde(rename = "command")]
     Command(String),
 }
 
 impl Note {
     pub(in crate::command) fn new(text: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: Hint::Words(hint.into()) }
+        Self { text: text.into(), hint: Hint::Words(hint.into()), in_the_way: None }
     }
 
     fn to_call(text: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: Hint::Command(command.into()) }
+        Self { text: text.into(), hint: Hint::Command(command.into()), in_the_way: None }
+    }
+
+    fn in_the_way(mut self, file: &Path, registry: Option<&str>) -> Self {
+        let (file, registry) = (file.display().to_string(), registry.map(str::to_owned));
+        self.in_the_way = Some(InTheWay { file, registry });
+        self
     }
 }
 
@@ -127,6 +147,7 @@ pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
                         ),
                         format!("podman logout --authfile {} {host}", file.display()),
                     )
+                    .in_the_way(&file, Some(host))
                 }));
             }
         });
@@ -147,10 +168,15 @@ fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note>
     if let Some(file) = own.files.first()
         && RegistriesConf::in_use(world).first() == Some(file)
     {
-        return Some(Note::new(
-            format!("your own {} is read instead of all files in {system}", file.display()),
-            format!("add `credential-helpers = [\"containers-auth.json\", \"{HELPER}\"]` there"),
-        ));
+        return Some(
+            Note::new(
+                format!("your own {} is read instead of all files in {system}", file.display()),
+                format!(
+                    "add `credential-helpers = [\"containers-auth.json\", \"{HELPER}\"]` there"
+                ),
+            )
+            .in_the_way(file, None),
+        );
     }
     let last = own.files.iter().skip(1).rev().find_map(|file| {
         let text = clients::text_of(file)?;
@@ -163,6 +189,7 @@ fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note>
             format!("the `credential-helpers` of your own {} count instead", file.display()),
             format!("add \"{HELPER}\" there"),
         )
+        .in_the_way(file, None)
     })
 }
 
@@ -213,21 +240,23 @@ fn of_earlier_file(file: &Path, hosts: &[String]) -> Vec<Note> {
         // Within one file, a helper comes before a login.
         for host in hosts.iter().filter(|host| !is_ours(host)) {
             for login in auth_file.logins_of(host) {
-                notes.push(Note::to_call(
+                let note = Note::to_call(
                     format!(
                         "{shown} is read first and has a login for {login}: there podman does not \
                          ask the helper"
                     ),
                     format!("podman logout --authfile {shown} {login}"),
-                ));
+                );
+                notes.push(note.in_the_way(file, Some(host)));
             }
             for (_, other) in
                 auth_file.helpers().iter().filter(|(of, it)| of == host && it != HELPER)
             {
-                notes.push(Note::new(
+                let note = Note::new(
                     format!("{shown} is read first and names the helper `{other}` for {host}"),
                     format!("take that entry out of {shown}"),
-                ));
+                );
+                notes.push(note.in_the_way(file, Some(host)));
             }
         }
     });

@@ -1,4 +1,4 @@
-//! `status --json`: version 1 of its form, as docs/status.md describes it. Fields may be added
+//! `status --json`: version 1 of its form, as docs/scripts.md describes it. Fields may be added
 //! within a version; none is renamed or removed.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Report, Row, Ruled};
-use crate::failure::Failure;
+use crate::command::json::{Told, line};
 use crate::log::timestamp;
 use crate::moment::Moment;
 
@@ -21,7 +21,7 @@ pub(super) fn of(report: &Report) -> String {
         cache_notice: report.cache_notice.as_ref().map(Told::of),
         tokens: report.rows.iter().map(|row| Token::of(row, report.now)).collect(),
     };
-    serde_json::to_string(&written).unwrap_or_default()
+    line(&written)
 }
 
 #[derive(Serialize)]
@@ -63,12 +63,6 @@ struct LastFailure<'a> {
     next_try_in_seconds: u64,
 }
 
-#[derive(Serialize)]
-struct Told<'a> {
-    cause: &'a str,
-    hint: &'a str,
-}
-
 impl<'a> Token<'a> {
     fn of(row: &'a Row, now: Moment) -> Self {
         let (identity, place, mistake) = match &row.rule {
@@ -102,12 +96,6 @@ impl<'a> Token<'a> {
             mistake,
             not_at_hand: row.not_at_hand.as_ref().map(Told::of),
         }
-    }
-}
-
-impl<'a> Told<'a> {
-    fn of(failure: &'a Failure) -> Self {
-        Self { cause: failure.cause(), hint: failure.hint() }
     }
 }
 
