@@ -157,10 +157,9 @@ pub fn read_to_end(input: impl AsFd, deadline: Deadline, boot: impl Fn() -> Dura
             return Asked::TooLate;
         }
         match rustix::io::read(input, spare_capacity(&mut bytes)) {
-            // A closed or unreadable standard input says nothing; neither does an empty one.
-            Ok(0) => break,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(_) => break,
+            // A closed or unreadable standard input says nothing; neither does an empty one.
+            Ok(0) | Err(_) => break,
             Ok(_) if bytes.len() > LONGEST_INPUT => {
                 is_too_long = true;
                 bytes.clear();
