@@ -1,7 +1,8 @@
 //! What a person sees when the program itself is wrong: a panic.
 
-use std::io;
 use std::panic::PanicHookInfo;
+
+use rustix::stdio::{stderr, stdout};
 
 use crate::cli::version;
 use crate::failure::Failure;
@@ -17,8 +18,8 @@ use crate::protocol::{Answer, write_out};
 pub fn install() {
     std::panic::set_hook(Box::new(|panic| {
         let answer = Answer::Failed(failure(panic));
-        write_out(io::stdout(), &answer.stdout());
-        write_out(io::stderr(), &answer.stderr());
+        write_out(stdout(), &answer.stdout());
+        write_out(stderr(), &answer.stderr());
         std::process::exit(i32::from(answer.exit_code()));
     }));
 }

@@ -34,7 +34,6 @@ pub mod world;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::time::Duration;
 
 use cli::Command;
@@ -42,6 +41,7 @@ use deadline::Deadline;
 use failure::Failure;
 use http::HttpTransport;
 use protocol::{Answer, Asked, PROGRAM, read_to_end, write_out};
+use rustix::stdio::{stderr, stdin, stdout};
 use terminal::{Looks, Terminal};
 use world::World;
 
@@ -92,7 +92,7 @@ fn refused(command: &Command, failure: Failure) -> Answer {
 
 fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answer) -> Answer {
     let deadline = Deadline::after(began, TIME_FOR_INPUT);
-    match read_to_end(io::stdin(), deadline, || world.clock.boot()) {
+    match read_to_end(stdin(), deadline, || world.clock.boot()) {
         Asked::Text(text) => answer(text.expose()),
         Asked::Unreadable => Answer::not_found(),
         Asked::TooLate => Answer::Failed(Failure::new(
@@ -108,7 +108,7 @@ fn run_for_people(world: &World, command: &command::Command) -> u8 {
         Ok(_) if terminal.is_broken() => command::FAILED,
         Ok(code) => code,
         Err(failure) => {
-            write_out(io::stderr(), &Answer::Failed(failure).stderr());
+            write_out(stderr(), &Answer::Failed(failure).stderr());
             command::FAILED
         }
     }
@@ -122,10 +122,10 @@ fn looks(world: &World) -> Looks {
 fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
     let text = cli::told(error, looks(world));
     if error.use_stderr() {
-        write_out(io::stderr(), &text);
+        write_out(stderr(), &text);
         command::MISUSED
     } else {
-        u8::from(!write_out(io::stdout(), &text))
+        u8::from(!write_out(stdout(), &text))
     }
 }
 
@@ -137,6 +137,6 @@ fn finish(world: &World, answer: &Answer, began: Duration) -> u8 {
         }
         _ => world.info(format_args!("answered after {took} ms")),
     }
-    write_out(io::stderr(), &answer.stderr());
-    if write_out(io::stdout(), &answer.stdout()) { answer.exit_code() } else { 1 }
+    write_out(stderr(), &answer.stderr());
+    if write_out(stdout(), &answer.stdout()) { answer.exit_code() } else { 1 }
 }

@@ -2,7 +2,7 @@
 //! answer on standard output.
 
 use std::collections::BTreeMap;
-use std::io;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -200,8 +200,16 @@ fn wait_for(input: BorrowedFd<'_>, left: Duration) -> bool {
 }
 
 /// Writes all of `text` and says whether it arrived; in one write, where the reader takes it so.
-pub fn write_out(mut output: impl io::Write, text: &str) -> bool {
-    text.is_empty() || output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()
+pub fn write_out(output: impl AsFd, text: &str) -> bool {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match rustix::io::write(&output, left) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return false,
+            Ok(length) => left = &left[length..],
+        }
+    }
+    true
 }
 
 #[cfg(test)]
