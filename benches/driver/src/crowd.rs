@@ -97,36 +97,36 @@ pub fn herd(given: &Given) -> Result<Vec<Figure>> {
 
 /// A token is Aging and the provider hangs: how long the one waits that tries, and the others.
 pub fn aging(given: &Given) -> Result<Vec<Figure>> {
-    const LIFE: f64 = 30.0;
-    const SPENT: f64 = 3.0;
-    let scene = Scene::start_with(Duration::from_secs_f64(LIFE))?;
+    const LIFE: Duration = Duration::from_secs(30);
+    const SPENT: u64 = 3;
+    let scene = Scene::start_with(LIFE)?;
     // Each token is due after its own share of its life. Of several, one is due early enough that
     // five seconds later it still lives.
     let registries: Vec<String> =
         (0..16).map(|number| format!("quay-{number}.example.com")).collect();
-    let settings = format!("min_validity = \"{SPENT:.0}s\"\n");
+    let settings = format!("min_validity = \"{SPENT}s\"\n");
     let home = scene.home_with("aging", &registries, Endpoint::Given, &settings)?;
     thread::sleep(Duration::from_millis(2100));
-    let mut earliest = (f64::INFINITY, Instant::now(), String::new());
+    let mut earliest = (u64::MAX, Instant::now(), String::new());
     for registry in &registries {
         home.forget()?;
-        let began = Instant::now();
         home.get(&given.helper, registry).run()?;
-        let spread = spread(&fs::read_to_string(home.entry()?)?)?;
-        if spread < earliest.0 {
-            earliest = (spread, began, registry.clone());
+        let due_in = due_in(&home.status(&given.helper).run()?.stdout)?;
+        if due_in < earliest.0 {
+            earliest = (due_in, Instant::now(), registry.clone());
             fs::copy(home.entry()?, scene.path("earliest"))?;
             fs::write(scene.path("name"), home.entry()?.display().to_string())?;
         }
     }
-    let (spread, began, registry) = earliest;
+    let (due_in, since, registry) = earliest;
     home.forget()?;
     fs::rename(scene.path("earliest"), fs::read_to_string(scene.path("name"))?)?;
     let get = home.get(&given.helper, &registry);
     get.run()?;
     scene.sandbox.issuer().fault(scene.sandbox.issuer().token_path(), Fault::Hang, Times::Always);
-    let due = Duration::from_secs_f64((LIFE - SPENT) * spread + 0.2);
-    thread::sleep((began + due).saturating_duration_since(Instant::now()));
+    // Seconds are told without what is behind the point.
+    let due = since + Duration::from_secs(due_in) + Duration::from_millis(1200);
+    thread::sleep(due.saturating_duration_since(Instant::now()));
     scene.requests();
     let trying = get.start()?;
     thread::sleep(Duration::from_millis(200));
@@ -152,9 +152,10 @@ pub fn aging(given: &Given) -> Result<Vec<Figure>> {
     ])
 }
 
-/// The random share of an entry's life after which it is due.
-fn spread(entry: &str) -> Result<f64> {
-    let json = entry.split_once('\n').ok_or("no entry")?.1;
-    let entry: serde_json::Value = serde_json::from_str(json)?;
-    Ok(entry["spread"].as_f64().ok_or("an entry without a spread")?)
+/// After how many seconds the one token that is cached is due, as `status --json` tells it.
+fn due_in(status: &str) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_str(status)?;
+    let tokens = status["tokens"].as_array().ok_or("no tokens")?;
+    let due = tokens.iter().find_map(|token| token["due_in_seconds"].as_u64());
+    Ok(due.ok_or("no token is cached")?)
 }

@@ -51,7 +51,7 @@ pub fn count(given: &Given) -> Result<Vec<Count>> {
     counts.extend(cold(given)?);
     let image = Image::of(&given.helper)?;
     counts.push(at_most("size of the binary, MB", image.megabytes, 6.0));
-    counts.push(at_most("relocations at the start", image.relocations as f64, 5_200.0));
+    counts.push(at_most("relocations at the start", image.relocations as f64, 4_900.0));
     let is_random = f64::from(u8::from(image.is_position_independent));
     counts.push(exactly("position-independent (1: addresses are random)", is_random, 1.0));
     Ok(counts)
@@ -74,16 +74,16 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
     let threads = calls.with(&["clone(", "clone3(", "fork(", "vfork("]);
     let locks = calls.with(&["flock(", "F_SETLK", "F_OFD_SETLK"]);
     Ok(vec![
-        at_most("cached `get`: system calls", calls.count() as f64, 47.0),
+        at_most("cached `get`: system calls", calls.count() as f64, 46.0),
         at_most("the floor: system calls", floor_calls.count() as f64, 38.0),
-        at_most("cached `get`: instructions", executed, 190_000.0),
+        at_most("cached `get`: instructions", executed, 126_000.0),
         at_most("the floor: instructions", executed_by_floor, 22_000.0),
         at_most(
             "cached `get` among 10,000 registries: instructions, to one",
             executed_among_many / executed,
             1.05,
         ),
-        at_most("cached `get`: page faults", faults, 110.0),
+        at_most("cached `get`: page faults", faults, 80.0),
         at_most("the floor: page faults", floor_faults, 50.0),
         exactly("cached `get`: sockets", sockets as f64, 0.0),
         exactly("cached `get`: threads", threads as f64, 0.0),

@@ -190,11 +190,18 @@ impl Scene {
 impl Home {
     /// A `get` in this home.
     pub fn get(&self, helper: &Path, registry: &str) -> Program {
+        self.program(helper).argument("get").input(format!("{registry}\n"))
+    }
+
+    /// What is cached in this home.
+    pub fn status(&self, helper: &Path) -> Program {
+        self.program(helper).argument("status").argument("--json")
+    }
+
+    fn program(&self, helper: &Path) -> Program {
         Program::new(helper)
-            .argument("get")
             .with("QUAYFED_CONFIG", &self.configuration)
             .with("QUAYFED_CACHE_DIR", &self.cache)
-            .input(format!("{registry}\n"))
     }
 
     /// A `get` that is answered from the cache from now on. A plan is kept only once the

@@ -79,6 +79,10 @@ pub struct Image {
     pub relocations: u64,
 }
 
+/// Types of sections with relocations: one entry of 24 bytes each, and packed.
+const SHT_RELA: u64 = 4;
+const SHT_RELR: u64 = 19;
+
 impl Image {
     /// Reads the headers of an ELF file of 64 bits in this machine's order of bytes.
     pub fn of(path: &Path) -> Result<Self> {
@@ -94,10 +98,21 @@ impl Image {
             let mut relocations = 0;
             for section in 0..count {
                 let at = first + usize::try_from(section * size).ok()?;
-                if number(at + 4, 4)? == 4 {
-                    // SHT_RELA, of 24 bytes each.
-                    relocations += number(at + 32, 8)? / 24;
-                }
+                let (kind, length) = (number(at + 4, 4)?, number(at + 32, 8)?);
+                relocations += match kind {
+                    SHT_RELA => length / 24,
+                    SHT_RELR => {
+                        let start = usize::try_from(number(at + 24, 8)?).ok()?;
+                        let end = start + usize::try_from(length).ok()?;
+                        // An address, or with its lowest bit set a map of those that follow.
+                        let packed =
+                            |entry: u64| if entry & 1 == 0 { 1 } else { entry.count_ones() - 1 };
+                        let entries =
+                            (start..end).step_by(8).map(|at| Some(packed(number(at, 8)?)));
+                        entries.sum::<Option<u32>>()?.into()
+                    }
+                    _ => 0,
+                };
             }
             Some(relocations)
         };
