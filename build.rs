@@ -1,4 +1,5 @@
-//! Hands the linker the order of functions of a release (src/order.ld). It changes nothing but speed.
+//! Tells the linker how to lay out a release: the order of functions (src/order.ld), and addresses
+//! to be put right at the start as a bit map. It changes nothing but speed and size.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 #![allow(clippy::disallowed_methods, reason = "this is how cargo speaks to a build script")]
@@ -14,10 +15,14 @@ fn main() {
     let variable = |name: &str| env::var(name).unwrap_or_default();
     let linker = variable("CARGO_ENCODED_RUSTFLAGS") + &variable("RUSTC_LINKER");
     let reads_it = !OTHER_LINKERS.iter().any(|other| linker.contains(other));
-    if variable("PROFILE") == "release" && variable("CARGO_CFG_TARGET_OS") == "linux" && reads_it {
-        println!(
-            "cargo::rustc-link-arg-bins=-Wl,-T,{}/src/order.ld",
-            variable("CARGO_MANIFEST_DIR")
-        );
+    if variable("PROFILE") != "release" || variable("CARGO_CFG_TARGET_OS") != "linux" || !reads_it {
+        return;
+    }
+    let order = variable("CARGO_MANIFEST_DIR") + "/src/order.ld";
+    println!("cargo::rustc-link-arg-bins=-Wl,-T,{order}");
+    // A tenth of the size of the list that is gone through at the start. With glibc it would need
+    // version 2.36 to run.
+    if variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
