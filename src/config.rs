@@ -275,9 +275,9 @@ mod tests {
         let mut desk = Desk::new();
         assert!(robots(&desk).is_empty());
         desk.write("file", "");
-        desk.world.places.user_configuration = Some(desk.path("file"));
+        desk.world.places.user_configuration = Some(desk.path("file")).into();
         assert!(robots(&desk).is_empty(), "a file stands where a folder should");
-        desk.world.places.user_configuration = None;
+        desk.world.places.user_configuration = None.into();
         assert!(robots(&desk).is_empty());
     }
 

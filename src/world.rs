@@ -98,6 +98,12 @@ impl World {
         Moment::new(self.clock.wall(), self.clock.boot())
     }
 
+    /// The user's configuration folder, where there is one.
+    pub fn user_configuration(&self) -> Option<&Path> {
+        let find = || user_configuration(&self.environment);
+        self.places.user_configuration.get_or_init(find).as_deref()
+    }
+
     /// What tells this boot of the host from any other.
     pub fn boot_id(&self) -> Option<String> {
         let id = files::read_at_once::<64>(&self.places.boot_id)?;
@@ -335,8 +341,9 @@ fn uid_in_parent(map: &str, uid: u32) -> Option<u32> {
 pub struct Places {
     /// The folder of the system's configuration: `/etc/quayfed`.
     pub system_configuration: PathBuf,
-    /// The user's configuration folder (`$XDG_CONFIG_HOME`, `~/.config`), where there is one.
-    pub user_configuration: Option<PathBuf>,
+    /// The user's configuration folder (`$XDG_CONFIG_HOME`, `~/.config`), where there is one; looked
+    /// for at the first use.
+    pub user_configuration: OnceCell<Option<PathBuf>>,
     /// The folder of runtime files: `/run`.
     pub run: PathBuf,
     /// The folder of shared memory: `/dev/shm`.
@@ -347,8 +354,8 @@ pub struct Places {
     pub home: Option<PathBuf>,
     /// The folder of podman's, buildah's and skopeo's configuration: `/etc/containers`.
     pub containers_configuration: PathBuf,
-    /// The folders in which a service finds programs: the `PATH` that systemd gives.
-    pub programs_of_services: Vec<PathBuf>,
+    /// Where a service finds programs: the `PATH` that systemd gives.
+    pub path_of_services: OsString,
 }
 
 /// What a service finds programs in: systemd's `PATH` (systemd.exec(5)) where /bin is a folder of
@@ -359,13 +366,13 @@ impl Places {
     fn of_process(environment: &Environment) -> Self {
         Self {
             system_configuration: PathBuf::from("/etc/quayfed"),
-            user_configuration: user_configuration(environment),
+            user_configuration: OnceCell::new(),
             run: PathBuf::from("/run"),
             shared_memory: PathBuf::from("/dev/shm"),
             boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
             home: environment.path("HOME").filter(|path| path.is_absolute()).map(Path::to_owned),
             containers_configuration: PathBuf::from("/etc/containers"),
-            programs_of_services: PATH_OF_SERVICES.split(':').map(PathBuf::from).collect(),
+            path_of_services: PATH_OF_SERVICES.into(),
         }
     }
 }

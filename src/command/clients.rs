@@ -71,7 +71,7 @@ pub(super) const NAMED: &str = "REGISTRY_AUTH_FILE";
 const DOCKERS: &str = "DOCKER_CONFIG";
 
 fn lasting_auth_file(world: &World) -> Option<PathBuf> {
-    Some(world.places.user_configuration.as_ref()?.join("containers/auth.json"))
+    Some(world.user_configuration()?.join("containers/auth.json"))
 }
 
 pub(super) fn docker_file(world: &World) -> Option<PathBuf> {

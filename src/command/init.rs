@@ -453,7 +453,7 @@ struct Place {
 impl Place {
     fn of(world: &World, arguments: &Options) -> Result<Self, Failure> {
         let system = &world.places.system_configuration;
-        let user = world.places.user_configuration.as_ref();
+        let user = world.user_configuration();
         let chosen = world.environment.path("QUAYFED_CONFIG");
         let file = match (&arguments.output, chosen) {
             (Some(output), _) => std::path::absolute(output).unwrap_or_else(|_| output.clone()),

@@ -40,7 +40,7 @@ impl SearchPath {
 
     fn usual(world: &World) -> Self {
         let system = &world.places.system_configuration;
-        let user = world.places.user_configuration.as_ref();
+        let user = world.user_configuration();
         Self::Usual {
             system: system.join("config.toml"),
             drop_ins: system.join("config.d"),

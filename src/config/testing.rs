@@ -23,7 +23,7 @@ impl Desk {
         world.environment = Environment::default();
         world.caller = Caller::of(uid, namespace);
         world.places.system_configuration = folder.path().join("etc");
-        world.places.user_configuration = Some(folder.path().join("user"));
+        world.places.user_configuration = Some(folder.path().join("user")).into();
         world.places.run = folder.path().join("run");
         Self { folder, world }
     }

@@ -440,13 +440,14 @@ impl Desk {
         variables.push(("QUAYFED_CONFIG".to_owned(), configuration));
         world.environment = Environment::of(variables);
         world.places.home = Some(self.path(""));
-        world.places.user_configuration = Some(self.path(".config"));
+        world.places.user_configuration = Some(self.path(".config")).into();
         world.places.run = self.path("run");
         world.places.shared_memory = "/nowhere".into();
         world.places.containers_configuration = self.path("etc/containers");
-        world.places.programs_of_services = vec!["/usr/bin".into()];
+        world.places.path_of_services = "/usr/bin".into();
         if self.path("bin").exists() {
-            world.places.programs_of_services.push(self.path("bin"));
+            world.places.path_of_services =
+                format!("/usr/bin:{}", self.path("bin").display()).into();
         }
         world
     }

@@ -296,12 +296,11 @@ fn of_own_file(file: &Path, client: Client, hosts: &[String]) -> Vec<Note> {
 
 /// Whether those find the helper who have to call it.
 fn of_program(world: &World) -> Option<Note> {
-    let of_services = &world.places.programs_of_services;
-    if clients::program_in(of_services.iter().cloned()).is_some() {
+    let of_services = &world.places.path_of_services;
+    if clients::program_in(std::env::split_paths(of_services)).is_some() {
         return None;
     }
-    let listed = of_services.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
-    let listed = listed.join(":");
+    let listed = of_services.display();
     Some(match clients::program_in_path(world) {
         Some(file) => Note::to_call(
             format!(

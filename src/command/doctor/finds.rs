@@ -159,7 +159,7 @@ mod tests {
         let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, it.as_str())).collect();
         let mut world = world_with(&variables);
         world.places.home = Some(folder.path().to_owned());
-        world.places.user_configuration = Some(folder.path().join(".config"));
+        world.places.user_configuration = Some(folder.path().join(".config")).into();
         world.places.run = folder.path().join("run");
         world.places.containers_configuration = folder.path().join("etc");
         (folder, world)
