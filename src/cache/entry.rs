@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::freshness::{Freshness, Schedule};
-use crate::cache::seal::{FORMAT, checksum, sealed, unsealed};
+use crate::cache::inventory::is_entry;
+use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
 use crate::cache::{Cache, escaped, suffix};
 use crate::config::settings::Rule;
 use crate::digest::sha256;
@@ -16,9 +17,6 @@ use crate::moment::Moment;
 use crate::robot::RobotName;
 use crate::secret::Secret;
 use crate::server::Server;
-
-/// Room for the largest robot token and all that stands beside it, in bytes.
-const RESERVED: u64 = 32 * 1024;
 
 /// What a cached token is good for. Two keys that differ in anything are two entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +193,7 @@ impl Cache<'_> {
 
     /// Makes room for an entry before it is asked for.
     pub fn reserve_entry(&self) -> io::Result<Reservation<'_>> {
-        self.folder.reserve(RESERVED, self.world.random_number())
+        self.folder.reserve(ROOM as u64, self.world.random_number())
     }
 
     /// Writes an entry into the room that was made for it, unless the one that is there has more
@@ -271,11 +269,12 @@ impl Cache<'_> {
                 continue;
             }
             if name.ends_with(suffix::ENTRY) {
-                // One of an earlier boot too, which counts as absent elsewhere.
+                // One of an earlier boot too, and one that only another version can read: they
+                // count as absent elsewhere, and may hold a token that lives.
                 let rule = self
                     .read(&name)
                     .and_then(|bytes| Server::parse(unsealed::<Written<'_>>(&bytes)?.rule).ok());
-                if rule.is_some_and(|rule| is_meant(&rule)) {
+                if rule.map_or_else(|| is_entry(&name), |rule| is_meant(&rule)) {
                     let _ = self.folder.remove(&name);
                 }
             } else if name.ends_with(suffix::LOCK) {

@@ -99,6 +99,11 @@ impl Kind {
     }
 }
 
+/// Whether this is the name of an entry of ours, whatever is in it.
+pub(super) fn is_entry(name: &str) -> bool {
+    Kind::of(name) == Some(Kind::Entry)
+}
+
 fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))

@@ -20,12 +20,18 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
     XxHash64::oneshot(FORMAT.into(), bytes)
 }
 
+/// Room for the largest value that is a secret, a robot token with all that stands beside it, in
+/// bytes: a vector that grows leaves copies behind.
+pub(super) const ROOM: usize = 32 * 1024;
+
 /// A value as it is written; it may be a secret.
 pub(super) fn sealed(value: &impl Serialize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let content = Zeroizing::new(postcard::to_allocvec(value).context("it has no binary form")?);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(CHECKSUM + content.len()));
-    bytes.extend_from_slice(&checksum(&content).to_le_bytes());
-    bytes.extend_from_slice(&content);
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(&[0; CHECKSUM]);
+    let bytes = postcard::to_extend(value, bytes).context("it has no binary form")?;
+    let mut bytes = Zeroizing::new(bytes);
+    let seal = checksum(&bytes[CHECKSUM..]).to_le_bytes();
+    bytes[..CHECKSUM].copy_from_slice(&seal);
     Ok(bytes)
 }
 

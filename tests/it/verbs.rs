@@ -5,6 +5,7 @@ use std::process::Stdio;
 use quayfed_sandbox::Sandbox;
 
 use crate::binary::{Home, Ran, at_sandbox, configuration, start};
+use crate::simulation::files_ending;
 
 const TOML: &str = r#"
 [registry."quay.example.com"]
@@ -267,6 +268,22 @@ fn r17_erase_forgets_the_rule_and_those_beneath_and_no_other() {
         fill();
         assert_eq!(count() - before, lost, "{erased}");
     }
+}
+
+#[test]
+fn r17_erase_forgets_a_token_that_only_another_version_can_read() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    home.get(&host).token();
+    let entry = files_ending(&home.cache(), ".token").remove(0);
+    let mut bytes = std::fs::read(&entry).expect("an entry");
+    bytes[0] ^= 1;
+    std::fs::write(&entry, bytes).expect("written");
+    let of_others = entry.with_file_name(format!("{}.notes.token", host.replace(':', "_3a")));
+    std::fs::write(&of_others, "not ours").expect("written");
+    assert_eq!(home.run("erase", &host).code, Some(0));
+    assert!(!entry.exists() && of_others.exists());
 }
 
 #[test]
