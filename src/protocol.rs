@@ -2,7 +2,6 @@
 //! answer on standard output.
 
 use std::collections::BTreeMap;
-
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 

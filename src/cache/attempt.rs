@@ -110,7 +110,6 @@ impl Attempt {
 
 /// What stands in a lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum LockState {
     /// Nothing.
     #[default]

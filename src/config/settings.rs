@@ -153,7 +153,6 @@ pub enum SourceSpec {
 
 /// What tells the bearer of a cached token apart, beyond the settings, without asking the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Bearer {
     /// The settings say it all.
     Settings,
