@@ -30,8 +30,12 @@ pub enum Command {
     Version,
     /// Say how to call the program: it was not called so.
     Usage,
+    /// The same, and what is wrong: a verb with something behind it.
+    Misused(Failure),
     /// No verb of ours.
     Unknown(String),
+    /// Help for what is no command.
+    NoHelp(Failure),
     /// A command for people.
     ForPeople(command::Command),
     /// Help that was asked for, or what is wrong with the arguments of a command for people.
@@ -53,18 +57,23 @@ pub fn parse(arguments: &[OsString]) -> Command {
 fn parse_for_people(arguments: &[OsString]) -> Command {
     let Some(first) = arguments.first() else { return Command::Usage };
     let (name, parser) = (first.to_string_lossy(), parser());
-    let is_known =
-        name == "help" || name.starts_with('-') || parser.find_subcommand(&*name).is_some();
-    if !is_known {
+    let is_known = |word: &str| {
+        word == "help" || word.starts_with('-') || parser.find_subcommand(word).is_some()
+    };
+    if !is_known(&name) {
         return Command::Unknown(name.into_owned());
+    }
+    let topic = arguments.get(1).map(|word| word.to_string_lossy());
+    if let Some(topic) = topic.filter(|topic| name == "help" && !is_known(topic)) {
+        return Command::NoHelp(unknown(&topic));
     }
     let line = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
     let matches = parser.try_get_matches_from(line);
     match matches.and_then(|matches| CommandLine::from_arg_matches(&matches)) {
         Ok(line) => Command::ForPeople(line.command),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => Command::Parsed(error),
         // To clients, a verb with anything behind it is no call of theirs.
-        Err(error) if verbs::has(&name) && error.kind() != ErrorKind::DisplayHelp => Command::Usage,
-        Err(error) => Command::Parsed(error),
+        Err(error) => verbs::misused(&name).map_or(Command::Parsed(error), Command::Misused),
     }
 }
 
@@ -133,9 +142,9 @@ mod tests {
             (&["--version"], "Version"),
             (&["-v"], "Version"),
             (&[], "Usage"),
-            (&["get", "get"], "Usage"),
-            (&["get", "--nonsense"], "Usage"),
-            (&["get", "--"], "Usage"),
+            (&["get", "get"], "Misused"),
+            (&["get", "--nonsense"], "Misused"),
+            (&["get", "--"], "Misused"),
             (&["get", "--help"], "Parsed"),
             (&["list", "-h"], "Parsed"),
             (&["help", "erase"], "Parsed"),
@@ -143,6 +152,8 @@ mod tests {
             (&[""], "Unknown"),
             (&["--help"], "Parsed"),
             (&["help"], "Parsed"),
+            (&["help", "help"], "Parsed"),
+            (&["help", "docter"], "NoHelp"),
             (&["--nonsense"], "Parsed"),
             (&["status", "--nonsense"], "Parsed"),
             (&["status"], "ForPeople"),

@@ -191,6 +191,10 @@ impl TransportFault {
                 "allow the host at the proxy, write its password into {proxy}, or set that to \
                  `\"none\"`, or the host in NO_PROXY"
             ),
+            Self::UntrustedIssuer if place.has("ca_file") => format!(
+                "{ca_file} does not hold the CA of this certificate: add that CA's certificate in \
+                 PEM, there or to the system's bundle"
+            ),
             Self::UntrustedIssuer => format!(
                 "set {ca_file} to the CA's certificate in PEM, or add it to the system's bundle"
             ),

@@ -71,7 +71,15 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         Command::Version => Answer::Text(cli::version()),
         Command::ForPeople(command) => return run_for_people(world, &command),
         Command::Parsed(error) => return tell_parsed(world, &error),
+        Command::NoHelp(failure) => {
+            write_out(stderr(), &Answer::Failed(failure).stderr());
+            return command::MISUSED;
+        }
         Command::Usage => Answer::Refused(cli::usage(looks(world).width)),
+        Command::Misused(failure) => {
+            write_out(stderr(), &Answer::Failed(failure).stderr());
+            Answer::Refused(cli::usage(looks(world).width))
+        }
         Command::Unknown(action) => {
             let failure = cli::unknown(&action);
             Answer::UnknownAction(action, failure)

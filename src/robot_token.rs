@@ -187,7 +187,8 @@ impl Refresh<'_> {
             self.rule.robot,
             match &entry {
                 Some(entry) => format!(
-                    "the cached token is {freshness:?}, {} s left",
+                    "the cached token is {}, {} s left",
+                    freshness.name(),
                     entry.left(self.world.now()).as_secs()
                 ),
                 None => "no token is cached".to_owned(),

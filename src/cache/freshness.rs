@@ -18,6 +18,18 @@ pub enum Freshness {
     Spent,
 }
 
+impl Freshness {
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Aging => "aging",
+            Self::Short => "short",
+            Self::Spent => "spent",
+        }
+    }
+}
+
 /// The moments of a life of `lifetime`, as what is left at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {

@@ -1,5 +1,6 @@
 //! The help of the protocol's verbs: clients call them, and people who want to know what clients do.
 
+use crate::failure::Failure;
 use crate::protocol::{NO_SERVER, NOT_FOUND, PROGRAM};
 
 /// One verb: its name, what it does in a few words, how to try it, and what else its help says.
@@ -134,9 +135,16 @@ For example:
     ]
 }
 
-/// Whether a word is one of the verbs.
-pub(super) fn has(word: &str) -> bool {
-    verbs().iter().any(|verb| verb.name == word)
+/// What a person is told who wrote something behind a verb; nothing where the word is none.
+pub(super) fn misused(word: &str) -> Option<Failure> {
+    let verb = verbs().into_iter().find(|verb| verb.name == word)?.name;
+    let hint = match verb {
+        "get" | "erase" => format!(
+            "the server comes on standard input: `echo quay.example.com | {PROGRAM} {verb}`"
+        ),
+        _ => format!("`{PROGRAM} help {verb}` says how to call it"),
+    };
+    Some(Failure::new(format!("`{verb}` takes no arguments"), hint))
 }
 
 /// The verbs as subcommands, so that they have a help. None is ever run so: `parse` matches them

@@ -367,7 +367,7 @@ fn write_identity(text: &mut String, arguments: &Options, name: &str, source: &s
     table.set("token_endpoint", arguments.client.token_endpoint.as_deref());
     table.set("client_id", arguments.client.client_id.as_deref());
     if is_client {
-        table.comment("Where the client's secret is. A file is for its owner alone (0600).");
+        table.comment("Where the client's secret is. A file is for its owner (0600), or for a group too (0640).");
     }
     table.set("client_secret_file", arguments.client.client_secret_file.as_deref());
     table.set("client_secret_env", arguments.client.client_secret_env.as_deref());

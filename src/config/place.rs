@@ -70,7 +70,8 @@ impl Place {
         }
     }
 
-    fn has(&self, key: &str) -> bool {
+    /// Whether a key is written.
+    pub fn has(&self, key: &str) -> bool {
         match self {
             Self::File { keys, .. } => keys.iter().any(|(name, _)| name == key),
             Self::Variables { set, .. } => self.variable(key).is_some_and(|it| set.contains(&it)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use time::PrimitiveDateTime;
 use time::macros::format_description;
+use url::Url;
 
 use super::fault::{in_words, timeout};
 use super::{Request, Response, Transport, TransportError, TransportFault};
@@ -90,12 +91,10 @@ fn send_once(
     }
     let reply = transport.send(request);
     let took = in_words(world.clock.boot().saturating_sub(began));
-    let (host, path) = (request.url.host_str().unwrap_or_default(), request.url.path());
+    let asked = asked(request.url);
     match &reply {
-        Ok(reply) => world.info(format_args!("{host}{path} answered {} in {took}", reply.status)),
-        Err(error) => {
-            world.info(format_args!("{host}{path} did not answer in {took}: {}", error.text));
-        }
+        Ok(reply) => world.info(format_args!("{asked} answered {} in {took}", reply.status)),
+        Err(error) => world.info(format_args!("{asked} did not answer in {took}: {}", error.text)),
     }
     // What a person is told is the time that the step had, not what its second try had left.
     reply.map_err(
@@ -103,6 +102,12 @@ fn send_once(
             if error.kind == TransportFault::Timeout { timeout(given) } else { error }
         },
     )
+}
+
+/// Whom a log names: host and path, and the port where it is not the scheme's own.
+fn asked(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
 }
 
 /// The one date format that senders may use; the two older ones died out.
@@ -116,8 +121,6 @@ fn http_date(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use url::Url;
-
     use super::*;
     use crate::config::settings::Connection;
     use crate::http::Body;
@@ -205,10 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_told_with_host_path_status_and_duration_and_nothing_else() {
+    fn a_request_is_told_with_host_port_path_status_and_duration_and_nothing_else() {
         let mut world = world();
         world.log = crate::log::Log::in_memory(crate::log::Level::Info);
-        let url = Url::parse("https://idp.example.com/token?secret=1").expect("a URL");
+        let url = Url::parse("https://idp.example.com:8443/token?secret=1").expect("a URL");
         let request = Request {
             url: &url,
             body: Body::None,
@@ -221,8 +224,10 @@ mod tests {
         let _ = send_by(&world, &script, request, deadline, Retry500::No);
         let lines = world.log.lines();
         assert!(
-            lines[0].ends_with("info: idp.example.com/token answered 200 in 0ms\n"),
+            lines[0].ends_with("info: idp.example.com:8443/token answered 200 in 0ms\n"),
             "{lines:?}"
         );
+        let url = Url::parse("https://idp.example.com:443/token").expect("a URL");
+        assert_eq!(asked(&url), "idp.example.com/token");
     }
 }

@@ -300,7 +300,7 @@ fn every_fault_has_a_hint_on_one_line() {
     check the host's name and this host's DNS
     check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY
     allow the host at the proxy, write its password into `proxy` in the table at /etc/quayfed/config.toml:5, or set that to `"none"`, or the host in NO_PROXY
-    set `ca_file` in /etc/quayfed/config.toml:6 to the CA's certificate in PEM, or add it to the system's bundle
+    `ca_file` in /etc/quayfed/config.toml:6 does not hold the CA of this certificate: add that CA's certificate in PEM, there or to the system's bundle
     let the server's certificate be renewed, or set this host's clock right
     use the name that the certificate is for, or let the certificate be reissued
     give the server a certificate of its own (CA:FALSE), and set `ca_file` in /etc/quayfed/config.toml:6 to that of its CA

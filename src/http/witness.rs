@@ -14,8 +14,8 @@ use super::certificate::{Certificate, Name, last_of};
 /// The certificates that a server presented.
 #[derive(Clone, Debug)]
 pub struct Presented {
-    /// As they were sent, the server's own first.
-    pub chain: Vec<Certificate>,
+    /// As they were sent, the server's own first; nothing for one that cannot be read.
+    pub chain: Vec<Option<Certificate>>,
     /// What was made of them.
     pub trust: Trust,
 }
@@ -57,6 +57,7 @@ impl Seen {
 pub(super) struct Witness {
     roots: Arc<RootCertStore>,
     verifier: Arc<WebPkiServerVerifier>,
+    system_roots: Arc<RootCertStore>,
     /// By the system's roots alone, where it has any.
     system: Option<Arc<WebPkiServerVerifier>>,
     seen: Arc<Seen>,
@@ -72,19 +73,23 @@ impl Witness {
     ) -> Option<Self> {
         let roots = Arc::new(roots);
         let verifier = verifier_by(Arc::clone(&roots))?;
-        Some(Self { roots, verifier, system: verifier_by(Arc::new(system)), seen })
+        let system_roots = Arc::new(system);
+        let system = verifier_by(Arc::clone(&system_roots));
+        Some(Self { roots, verifier, system_roots, system, seen })
     }
 
     fn trust(
         &self,
-        chain: &[Certificate],
+        chain: &[Option<Certificate>],
         is_systems: bool,
         error: Option<&Error>,
     ) -> Option<Trust> {
+        let roots = if is_systems { &self.system_roots } else { &self.roots };
         let is_root = |name: &Name| {
-            self.roots.roots.iter().any(|root| root.subject.as_ref() == name.der.as_slice())
+            roots.roots.iter().any(|root| root.subject.as_ref() == name.der.as_slice())
         };
-        let last = last_of(chain, is_root)?;
+        let readable: Vec<Certificate> = chain.iter().flatten().cloned().collect();
+        let last = last_of(&readable, is_root)?;
         let issuer = last.issuer.clone();
         Some(match error {
             None if is_systems => Trust::System(issuer),
@@ -121,7 +126,7 @@ impl ServerCertVerifier for Witness {
         let verified = by(&self.verifier);
         let is_systems = self.system.as_deref().is_some_and(|system| by(system).is_ok());
         let sent = std::iter::once(end_entity).chain(intermediates);
-        let chain: Vec<_> = sent.filter_map(|der| Certificate::read(der)).collect();
+        let chain: Vec<_> = sent.map(|der| Certificate::read(der)).collect();
         let trust = self.trust(&chain, is_systems, verified.as_ref().err());
         self.seen.put(trust.map(|trust| Presented { chain, trust }));
         verified
@@ -153,4 +158,39 @@ impl ServerCertVerifier for Witness {
 fn verifier_by(roots: Arc<RootCertStore>) -> Option<Arc<WebPkiServerVerifier>> {
     let provider = Arc::new(ring::default_provider());
     WebPkiServerVerifier::builder_with_provider(roots, provider).build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::{Der, TrustAnchor};
+
+    use super::*;
+    use crate::http::certificate::testing::common;
+
+    #[test]
+    fn whoever_is_named_as_the_systems_root_is_one() {
+        let roots = |names: &[&str]| {
+            let of = |name: &&str| TrustAnchor {
+                subject: common(name).der.into(),
+                subject_public_key_info: Der::from_slice(&[]),
+                name_constraints: None,
+            };
+            RootCertStore { roots: names.iter().map(of).collect() }
+        };
+        let both = roots(&["Corp Issuing", "Acme Root"]);
+        let witness = Witness::new(both, roots(&["Acme Root"]), Arc::default()).expect("roots");
+        let certificate = |subject, issuer| {
+            Some(Certificate { subject: common(subject), issuer: common(issuer), ends: 0 })
+        };
+        // One that cannot be read is passed over.
+        let chain =
+            [certificate("leaf", "Corp Issuing"), None, certificate("Corp Issuing", "Acme Root")];
+        let root = |is_systems| match witness.trust(&chain, is_systems, None) {
+            Some(Trust::System(root)) => format!("{root} of the system"),
+            Some(Trust::CaFile(root)) => format!("{root} of the file"),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(root(true), "Acme Root of the system");
+        assert_eq!(root(false), "Corp Issuing of the file");
+    }
 }

@@ -829,6 +829,18 @@ fn r9_a_configuration_that_has_just_changed_is_read_again() {
     );
 }
 
+#[test]
+fn the_log_says_how_fresh_the_cached_token_is() {
+    let host = Host::new();
+    host.token();
+    host.clock.pass(seconds(50 * 60));
+    let world = host.world();
+    host.get_in(&world, HOST);
+    let wanted = "info: `quay.example.com` as `acme+ci`: the cached token is short, 600 s left\n";
+    let lines = world.log.lines();
+    assert!(lines.iter().any(|line| line.ends_with(wanted)), "{lines:?}");
+}
+
 /// A world without any cache directory of its own choice, whose places are in `folder`.
 fn world_of_places(host: &Host, folder: &std::path::Path) -> quayfed::world::World {
     let mut world = host.world();

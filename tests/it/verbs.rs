@@ -335,6 +335,54 @@ fn no_verb_is_answered_with_the_usage_and_an_unknown_one_by_its_name() {
 }
 
 #[test]
+fn a_verb_with_anything_behind_it_is_answered_with_the_usage_and_told_what_is_wrong() {
+    let home = home();
+    let usage = Ran::from(
+        start(home.command(crate::binary::program()), "").wait_with_output().expect("an end"),
+    );
+    for (arguments, cause, hint) in [
+        (
+            ["get", "quay.example.com"],
+            "`get` takes no arguments",
+            "the server comes on standard input: \
+             `echo quay.example.com | docker-credential-quayfed get`",
+        ),
+        (
+            ["erase", "--json"],
+            "`erase` takes no arguments",
+            "the server comes on standard input: \
+             `echo quay.example.com | docker-credential-quayfed erase`",
+        ),
+        (
+            ["list", "--json"],
+            "`list` takes no arguments",
+            "`docker-credential-quayfed help list` says how to call it",
+        ),
+    ] {
+        let stderr = format!("docker-credential-quayfed: {cause}\nhint: {hint}\n");
+        assert_eq!(with_arguments(&home, arguments), ran(1, &usage.stdout, &stderr));
+    }
+}
+
+#[test]
+fn help_for_what_is_no_command_is_answered_with_the_one_that_was_meant() {
+    let home = home();
+    for (word, hint) in [
+        ("docter", "did you mean `doctor`?"),
+        ("nonsense", "`docker-credential-quayfed help` says which there are"),
+    ] {
+        let stderr = format!("docker-credential-quayfed: unknown command `{word}`\nhint: {hint}\n");
+        assert_eq!(with_arguments(&home, ["help", word]), ran(2, "", &stderr));
+    }
+}
+
+fn with_arguments(home: &Home, arguments: [&str; 2]) -> Ran {
+    let mut command = home.helper(arguments[0]);
+    command.arg(arguments[1]);
+    Ran::from(start(command, "").wait_with_output().expect("an end"))
+}
+
+#[test]
 fn r26_output_that_cannot_be_written_is_a_failure() {
     let home = home();
     let mut command = home.helper("list");

@@ -17,12 +17,17 @@ pub(super) fn details(world: &World, met: &Met) -> Vec<Detail> {
     let Some(Presented { chain, trust }) = &met.presented else { return Vec::new() };
     let now = i64::try_from(world.clock.wall().as_secs()).unwrap_or(i64::MAX);
     let mut details = vec![of_trust(world, met, trust)];
-    let first_to_end = (1..).zip(chain).min_by_key(|(_, certificate)| certificate.ends);
+    let ends = (1..).zip(chain).filter_map(|(number, it)| Some((number, it.as_ref()?.ends)));
+    let first_to_end = ends.clone().min_by_key(|(_, ends)| *ends).filter(|_| ends.count() > 1);
     for (number, certificate) in (1..).zip(chain) {
-        let Certificate { subject, issuer, ends } = certificate;
+        let Some(Certificate { subject, issuer, ends }) = certificate else {
+            let text = format!("certificate {number} of {}: cannot be read", chain.len());
+            details.push(Detail::marked(Mark::Unknown, text));
+            continue;
+        };
         let left = ends.saturating_sub(now);
         let apart = span(left.unsigned_abs());
-        let is_first = chain.len() > 1 && first_to_end.is_some_and(|(first, _)| first == number);
+        let is_first = first_to_end.is_some_and(|(first, _)| first == number);
         let text = format!(
             "certificate {number} of {}: {} by {}, {}{}",
             chain.len(),
@@ -95,10 +100,13 @@ mod tests {
 
     fn told(chain: &[(&str, &str, i64)], trust: Trust, ca_file: Option<&str>) -> String {
         let now = i64::try_from(NOW).expect("a time");
-        let of = |(subject, issuer, left): &(&str, &str, i64)| Certificate {
-            subject: common(subject),
-            issuer: common(issuer),
-            ends: now + left,
+        // Without an issuer it stands for one that cannot be read.
+        let of = |(subject, issuer, left): &(&str, &str, i64)| {
+            (!issuer.is_empty()).then(|| Certificate {
+                subject: common(subject),
+                issuer: common(issuer),
+                ends: now + left,
+            })
         };
         let presented = Presented { chain: chain.iter().map(of).collect(), trust };
         let met = Met {
@@ -134,6 +142,7 @@ mod tests {
             ),
             told(&[leaf], Trust::OtherKey(common("Acme Issuing")), ca_file),
             told(&[("", "Acme Root", -3 * DAY)], Trust::Refused, None),
+            told(&[("", "", 0), leaf], Trust::Refused, None),
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         Detail { mark: None, text: "TLS of quay.example.com: trusted by `Acme Root` of the system's certificates" }
@@ -155,6 +164,10 @@ mod tests {
 
         Detail { mark: Some(Bad), text: "TLS of quay.example.com: its certificates are not accepted" }
         Detail { mark: Some(Bad), text: "certificate 1 of 1: somebody without a name by `Acme Root`, ended 3 days ago" }
+
+        Detail { mark: Some(Bad), text: "TLS of quay.example.com: its certificates are not accepted" }
+        Detail { mark: Some(Unknown), text: "certificate 1 of 2: cannot be read" }
+        Detail { mark: None, text: "certificate 2 of 2: `quay.example.com` by `Acme Issuing`, ends in 60 days" }
         "#);
     }
 }
