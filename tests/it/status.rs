@@ -280,6 +280,33 @@ fn a_token_of_another_bearer_has_a_row_of_its_own() {
 }
 
 #[test]
+fn a_secret_file_that_a_get_could_not_read_is_told_where_no_token_lives() {
+    let host = Host::new();
+    configure(&host, &configuration(&["quay.example.com", "new.example.com"], ""));
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(60));
+    fs::remove_file(host.secret_file()).expect("removed");
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 0, "{screen}");
+    check("status-no-secret", &screen);
+    let not_at_hand = |host: &Host| {
+        let report = json_of(&world(host));
+        [0, 1].map(|row| report["tokens"][row]["not_at_hand"]["cause"].as_str().map(str::to_owned))
+    };
+    let missing = format!("the secret file {} does not exist", host.secret_file().display());
+    assert_eq!(not_at_hand(&host), [Some(missing.clone()), None]);
+    let (_, metrics) = drawn(&host, PIPED, &["--metrics"]);
+    host.clock.pass(seconds(60 * 60));
+    assert_eq!(not_at_hand(&host), [Some(missing.clone()), Some(missing)], "spent");
+    crate::simulation::write_private(&host.secret_file(), "a secret of the build host\n");
+    assert_eq!(not_at_hand(&host), [None, None]);
+    crate::simulation::write_private(&host.secret_file(), "");
+    let empty = not_at_hand(&host)[0].clone().expect("a cause");
+    assert!(empty.ends_with("client-secret is empty"), "{empty}");
+    assert!(!metrics.contains("new.example.com"), "of the cache alone: {metrics}");
+}
+
+#[test]
 fn a_renewal_on_its_way_is_told() {
     let host = Host::new();
     get(&host, "quay.example.com");
