@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::command::doctor::{describe, fetch, times};
-use crate::command::words::{item, paragraph};
+use crate::command::words::{item, paragraph, say_which};
 use crate::command::{MISUSED, WELL};
 use crate::config;
 use crate::config::settings::Identity;
@@ -47,11 +47,7 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let identities = identities(world)?;
     let Some(identity) = choose(&identities, arguments.name.as_deref())? else {
-        terminal.line("Several identities are configured; say which:");
-        for name in identities.keys() {
-            let name = terminal.paint(Tone::Accent, name);
-            terminal.line(format_args!("  {PROGRAM} identity {name}"));
-        }
+        say_which(terminal, "identities", "identity", identities.keys());
         return Ok(MISUSED);
     };
     let token = fetch(world, &HttpTransport::new(world), &identity)?;
