@@ -74,7 +74,11 @@ fn identities(world: &World) -> Result<Identities, Failure> {
 
 /// The identity that is meant; nothing where it has to be said which.
 fn choose(identities: &Identities, name: Option<&str>) -> Result<Option<Identity>, Failure> {
-    let known = || identities.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let known = || {
+        let names: Vec<_> = identities.keys().map(|name| format!("`{name}`")).collect();
+        let verb = if names.len() == 1 { "is only" } else { "are" };
+        format!("there {verb} {}", names.join(", "))
+    };
     match (name, identities.first_key_value()) {
         (_, None) => Err(Failure::new(
             "no identity is configured",
@@ -84,10 +88,7 @@ fn choose(identities: &Identities, name: Option<&str>) -> Result<Option<Identity
         (None, Some(_)) => Ok(None),
         (Some(name), Some(_)) => match identities.get(name) {
             Some(identity) => identity.clone().map(Some),
-            None => Err(Failure::new(
-                format!("`{name}` is the name of no identity"),
-                format!("there are {}", known()),
-            )),
+            None => Err(Failure::new(format!("`{name}` is the name of no identity"), known())),
         },
     }
 }

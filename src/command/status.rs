@@ -49,6 +49,7 @@ States:
           given it where that fails
   spent   over, or nearly: the next pull gets a new one
   broken  the configuration has a mistake there
+  -       not cached yet, or there is nothing at hand to get one with
 
 Exit codes:
   0  no rule needs attention; with --metrics, whatever they say

@@ -482,7 +482,12 @@ fn identity_gives_what_quays_api_takes() {
     assert_eq!((ran.code, sandbox.quay().requests().len()), (Some(0), 0));
     let unknown = ask(&home, &["identity", "other"]);
     assert_eq!(unknown.code, Some(1));
-    assert!(unknown.stderr.contains("`other` is the name of no identity"), "{unknown:?}");
+    let told = "`other` is the name of no identity\nhint: there is only `sso`\n";
+    assert!(unknown.stderr.ends_with(told), "{unknown:?}");
+    let more = "[identity.job]\nsource = \"env\"\nvariable = \"T\"\n";
+    home.configure(&(crate::binary::configuration(&sandbox, &home) + more));
+    let unknown = ask(&home, &["identity", "other"]);
+    assert!(unknown.stderr.ends_with("\nhint: there are `job`, `sso`\n"), "{unknown:?}");
 }
 
 #[test]

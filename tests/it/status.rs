@@ -175,8 +175,8 @@ fn a_chosen_cache_folder_that_does_not_serve_is_told_with_what_serves_instead() 
         json!({
             "cause": "QUAYFED_CACHE_DIR does not serve: `/run/user/1000/shared` has mode 0755, \
                       not 0700; tokens are kept in /run/user/1000/quayfed instead",
-            "hint": "set QUAYFED_CACHE_DIR to the absolute path of a folder of yours (mode 0700), \
-                     or unset it",
+            "hint": "make it yours alone (chmod 0700 /run/user/1000/shared), or unset \
+                     QUAYFED_CACHE_DIR",
         })
     );
     let metric = format!("\nquayfed_cache_dir_unusable{{uid=\"{}\"}} 1\n", world.caller.uid());
@@ -209,6 +209,12 @@ fn r22_each_reason_why_a_chosen_cache_folder_does_not_serve_is_told_and_nothing_
         (at("not/there"), "`/srv/not/there` does not exist, like its parent folder"),
     ] {
         assert_eq!(notice(&path).as_deref(), Some(wanted));
+        let report = json_of(&with_cache_dir(&host, &path, &at("")));
+        assert_eq!(
+            report["cache_notice"]["hint"],
+            "set QUAYFED_CACHE_DIR to the absolute path of a folder of yours (mode 0700), or unset \
+             it"
+        );
     }
     for serves in [at("folder"), at("to-be-made")] {
         assert_eq!(notice(&serves), None, "{}", serves.display());
