@@ -235,10 +235,13 @@ pub fn chosen_in_vain(world: &World) -> Option<Failure> {
         Some(other) => format!("tokens are kept in {} instead", other.path.display()),
         None => "nothing is cached".to_owned(),
     };
-    Some(Failure::new(
-        format!("{CHOSEN} does not serve: `{}` {fault}; {instead}", chosen.path.display()),
-        format!("set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or unset it"),
-    ))
+    let shown = chosen.path.display();
+    let hint = if fault.starts_with("has mode ") {
+        format!("make it yours alone (chmod 0700 {shown}), or unset {CHOSEN}")
+    } else {
+        format!("set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or unset it")
+    };
+    Some(Failure::new(format!("{CHOSEN} does not serve: `{shown}` {fault}; {instead}"), hint))
 }
 
 /// The variable that names a place of one's own for the cache.

@@ -97,6 +97,16 @@ pub fn at_hand(world: &World, bearer: &Bearer) -> Result<AtHand, AtKey> {
     }
 }
 
+/// Looks whether a fetch could read the secret that it has to send; a source without one is fine.
+pub fn check_secret(world: &World, identity: &Identity) -> Result<(), Failure> {
+    match &identity.source {
+        SourceSpec::ClientCredentials(settings) => {
+            client_credentials::secret_to_send(world, identity, settings).map(|_| ())
+        }
+        SourceSpec::File(_) | SourceSpec::Env(_) => Ok(()),
+    }
+}
+
 /// Gets an OIDC token from the identity's source by `deadline`. `discovered` is what an earlier
 /// fetch learnt, if it is not too old; `at_hand` is what [`at_hand`] said in this run. After a
 /// failure the caller forgets what was discovered: the endpoint may have moved.

@@ -94,8 +94,13 @@ pub enum Renew {
 pub enum Renewal {
     /// There is a new token, with this much left.
     Renewed(Duration),
-    /// The token is Fresh; it is due after this time.
-    NotDue(Duration),
+    /// The token is Fresh: it is due after this time, and has this much left.
+    NotDue {
+        /// After how long it is due.
+        due_in: Duration,
+        /// What is left of its life.
+        left: Duration,
+    },
     /// Somebody else has been at it all the time; the token has this much left.
     LeftToOthers(Duration),
 }
@@ -217,8 +222,9 @@ impl Refresh<'_> {
         let before = self.entry();
         let patience = match before.as_ref().map(|entry| (self.freshness(entry), entry)) {
             Some((Freshness::Fresh, entry)) if !self.is_forced() => {
-                let due_in = entry.due_in(self.rule.min_validity, self.world.now());
-                return Ok(Renewal::NotDue(due_in));
+                let now = self.world.now();
+                let due_in = entry.due_in(self.rule.min_validity, now);
+                return Ok(Renewal::NotDue { due_in, left: entry.left(now) });
             }
             Some((Freshness::Fresh | Freshness::Aging, _)) => Patience::Aging,
             Some((Freshness::Short, _)) => Patience::Short,

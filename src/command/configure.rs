@@ -21,7 +21,7 @@ use crate::command::clients::auth_file::{self, AuthFile};
 use crate::command::clients::registries_conf::{self, Helpers};
 use crate::command::clients::{Client, HELPER, RegistriesConf};
 use crate::config::{self, settings::Settings};
-use crate::failure::Failure;
+use crate::failure::{Failure, on_one_line};
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
@@ -67,7 +67,8 @@ Files:
 
 Everything else in a file stays as it is. A new file is its owner's alone, but
 for that of --system, which all may read. Logins and other settings that keep
-the helper from being asked are told, and left alone.
+the helper from being asked are told, and left alone. A helper that --force
+replaces is told too: --undo does not bring it back.
 
 Exit codes:
   0  it is done, or there was nothing to do
@@ -199,10 +200,16 @@ impl Changed {
             let (tone, verb) = match kind {
                 DeedKind::Added => (Tone::Good, "added"),
                 DeedKind::IsThere => (Tone::Faint, "is there"),
+                DeedKind::Replaced(_) => (Tone::Warning, "replaced"),
                 DeedKind::TakenAway => (Tone::Warning, "taken away"),
             };
             let verb = terminal.paint(tone, format_args!("{verb:<10}"));
-            terminal.line(format_args!("  {verb} {what}"));
+            match kind {
+                DeedKind::Replaced(was) => {
+                    terminal.line(format_args!("  {verb} {what} (was {})", on_one_line(was)));
+                }
+                _ => terminal.line(format_args!("  {verb} {what}")),
+            }
         }
         if self.outcome.deeds.is_empty() {
             let nothing = terminal.paint(Tone::Faint, "nothing of this program's");
@@ -376,10 +383,12 @@ fn with_entries(
             Some(other) if !force => {
                 return Err(Failure::new(
                     format!("{shown} names the helper `{other}` for {host}"),
-                    "nothing was changed; with --force this helper takes its place",
+                    "nothing was changed; with --force this helper takes its place (--undo does \
+                     not bring it back)",
                 ));
             }
-            _ => DeedKind::Added,
+            Some(other) => DeedKind::Replaced(other.clone()),
+            None => DeedKind::Added,
         };
         deeds.push(Deed { kind, what: host.clone() });
     }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cache;
-use crate::command::{FAILED, WELL};
+use crate::command::words::say_which;
+use crate::command::{FAILED, MISUSED, WELL};
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{Connection, Rule, Settings, SourceSpec};
 use crate::config::{self, Configuration};
@@ -45,7 +46,8 @@ pub(super) use source::{describe, fetch, times};
 #[command(after_long_help = JSON)]
 pub struct Arguments {
     /// The registry, as a client asks for it [default: the only one that is configured]
-    registry: Option<String>,
+    #[arg(value_parser = server)]
+    registry: Option<Server>,
     /// Also say what the robot account may do with this repository [default: none is asked about]
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Repository::parse)]
     repository: Option<Repository>,
@@ -54,9 +56,19 @@ pub struct Arguments {
     json: bool,
 }
 
+fn server(name: &str) -> Result<Server, String> {
+    Server::parse(name).map_err(|fault| {
+        format!(
+            "it {}; write HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com",
+            fault.0
+        )
+    })
+}
+
 /// What a script gets.
 const JSON: &str = "\
-Exit code: 0 only when a pull would work, else 1; 2 for a mistake in the call.
+Exit code: 0 only when a pull would work, else 1; 2 for a mistake in the call,
+also where several registries are configured and none is named.
 
 It gets an OIDC token and a robot token of its own: nothing that is cached is
 used or changed. Where it is certain that Quay will refuse the OIDC token, the
@@ -91,6 +103,11 @@ pub(super) fn run(
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
+    let several = to_choose_from(world, arguments);
+    if !several.is_empty() && !arguments.json {
+        say_which(terminal, "registries", "doctor", &several);
+        return Ok(MISUSED);
+    }
     let seen = Arc::new(Seen::default());
     let transport = HttpTransport::seen_by(world, &seen);
     let observed = Observed::new(world, &transport, &seen);
@@ -104,7 +121,24 @@ pub(super) fn run(
     } else {
         ending::show(terminal, &walked, &steps, would_pull);
     }
-    Ok(if would_pull { WELL } else { FAILED })
+    Ok(match would_pull {
+        true => WELL,
+        false if several.is_empty() => FAILED,
+        false => MISUSED,
+    })
+}
+
+/// The registries of which one has to be named; none where that is done, or not to be done.
+fn to_choose_from(world: &World, arguments: &Arguments) -> Vec<Server> {
+    // What is wrong with the configuration is told by its step.
+    let (None, Ok(Configuration { mut settings, .. }), Ok(rule)) =
+        (&arguments.registry, config::load(world), config::rule_from_variables(world))
+    else {
+        return Vec::new();
+    };
+    settings.rules.extend(rule);
+    let several: Vec<Server> = settings.rules.into_keys().collect();
+    if several.len() > 1 { several } else { Vec::new() }
 }
 
 /// What was learnt on the way.
@@ -270,7 +304,7 @@ impl Walk<'_> {
         }
         details.extend(notices.into_iter().map(|text| Detail::marked(Mark::Unknown, text)));
         settings.rules.extend(config::rule_from_variables(world)?);
-        match choose(&settings, self.arguments.registry.as_deref()) {
+        match choose(&settings, self.arguments.registry.as_ref()) {
             Err(failure) => Err(Failed { failure, details }),
             Ok(rule) => {
                 let title = format!("Configuration: `{}` as `{}`", rule.server, rule.robot);
@@ -524,9 +558,9 @@ const ROBOT_TOKEN: (&str, &str) = ("robot-token", "Robot token");
 const LOGIN: (&str, &str) = ("login", "Login");
 const REPOSITORY: (&str, &str) = ("repository", "Repository");
 
-fn choose(settings: &Settings, registry: Option<&str>) -> Result<Rule, Failure> {
+fn choose(settings: &Settings, registry: Option<&Server>) -> Result<Rule, Failure> {
     let known: Vec<String> = settings.rules.keys().map(|server| format!("`{server}`")).collect();
-    let Some(registry) = registry else {
+    let Some(server) = registry else {
         return match settings.rules.first_key_value() {
             Some((_, rule)) if settings.rules.len() == 1 => rule.clone(),
             Some((server, _)) => Err(Failure::new(
@@ -539,13 +573,7 @@ fn choose(settings: &Settings, registry: Option<&str>) -> Result<Rule, Failure> 
             )),
         };
     };
-    let server = Server::parse(registry).map_err(|fault| {
-        Failure::new(
-            format!("`{registry}` is no name of a registry: it {}", fault.0),
-            "write HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com",
-        )
-    })?;
-    settings.rule_for(&server).cloned().unwrap_or_else(|| {
+    settings.rule_for(server).cloned().unwrap_or_else(|| {
         Err(Failure::new(
             format!("`{server}` is under no rule, so clients go on without credentials"),
             match &known[..] {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::command::doctor::{describe, fetch, times};
-use crate::command::words::{item, paragraph};
+use crate::command::words::{item, paragraph, say_which};
 use crate::command::{MISUSED, WELL};
 use crate::config;
 use crate::config::settings::Identity;
@@ -47,11 +47,7 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let identities = identities(world)?;
     let Some(identity) = choose(&identities, arguments.name.as_deref())? else {
-        terminal.line("Several identities are configured; say which:");
-        for name in identities.keys() {
-            let name = terminal.paint(Tone::Accent, name);
-            terminal.line(format_args!("  {PROGRAM} identity {name}"));
-        }
+        say_which(terminal, "identities", "identity", identities.keys());
         return Ok(MISUSED);
     };
     let token = fetch(world, &HttpTransport::new(world), &identity)?;
@@ -78,7 +74,11 @@ fn identities(world: &World) -> Result<Identities, Failure> {
 
 /// The identity that is meant; nothing where it has to be said which.
 fn choose(identities: &Identities, name: Option<&str>) -> Result<Option<Identity>, Failure> {
-    let known = || identities.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let known = || {
+        let names: Vec<_> = identities.keys().map(|name| format!("`{name}`")).collect();
+        let verb = if names.len() == 1 { "is only" } else { "are" };
+        format!("there {verb} {}", names.join(", "))
+    };
     match (name, identities.first_key_value()) {
         (_, None) => Err(Failure::new(
             "no identity is configured",
@@ -88,10 +88,7 @@ fn choose(identities: &Identities, name: Option<&str>) -> Result<Option<Identity
         (None, Some(_)) => Ok(None),
         (Some(name), Some(_)) => match identities.get(name) {
             Some(identity) => identity.clone().map(Some),
-            None => Err(Failure::new(
-                format!("`{name}` is the name of no identity"),
-                format!("there are {}", known()),
-            )),
+            None => Err(Failure::new(format!("`{name}` is the name of no identity"), known())),
         },
     }
 }

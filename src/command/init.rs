@@ -1,6 +1,7 @@
 //! `init`: writes a commented configuration from options, after the loader has read it.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -178,7 +179,9 @@ pub(super) fn run(
     }
     let place = Place::of(world, arguments)?;
     place.write(world, &draft.text, arguments.force)?;
-    let found = notes_on(world, &server, &place.file);
+    let mut found = notes_on(world, &server, &place.file);
+    let (Ok(notes) | Err(notes)) = &mut found;
+    notes.extend(note_on_secret(arguments, &place));
     let (Ok(notes) | Err(notes)) = &found;
     let next = next_steps(arguments, &server, &draft.identity);
     if arguments.json {
@@ -476,8 +479,13 @@ impl Place {
         let change = |before: Option<&str>| match before {
             Some(_) if !force => Err(Failure::new(
                 format!("{shown} is there already"),
-                "nothing was changed; add to it by hand, write another file of the same folder's \
-                 config.d (--output), or replace it (--force)",
+                if self.is_for_all {
+                    "nothing was changed; add to it by hand, write another file of the same \
+                     folder's config.d (--output), or replace it (--force)"
+                } else {
+                    "nothing was changed; add to it by hand, write another file (--output) and \
+                     name it by QUAYFED_CONFIG, or replace it (--force)"
+                },
             )),
             _ => Ok(Outcome { after: After::Text(text.to_owned()), deeds: Vec::new() }),
         };
@@ -519,6 +527,23 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
         ));
     }
     Ok(notes)
+}
+
+/// Whether the secret of a configuration for every user is one that the others cannot read.
+fn note_on_secret(arguments: &Options, place: &Place) -> Option<Note> {
+    let file = arguments.client.client_secret_file.as_deref().filter(|_| place.is_for_all)?;
+    let metadata = std::fs::metadata(file).ok()?;
+    let mode = metadata.mode() & 0o7777;
+    (mode & 0o044 == 0).then(|| {
+        Note::to_call(
+            format!(
+                "only uid {} can read {file} (mode {mode:04o}): pulls of other users would fail, \
+                 until a group of theirs may read it",
+                metadata.uid()
+            ),
+            format!("chgrp GROUP {file}; chmod 0640 {file}"),
+        )
+    })
 }
 
 fn next_steps(arguments: &Options, server: &Server, identity: &str) -> Vec<NextStep> {

@@ -148,7 +148,7 @@ impl Outcome {
     const fn name(&self) -> &'static str {
         match self {
             Self::Renewed(Renewal::Renewed(_)) => "renewed",
-            Self::Renewed(Renewal::NotDue(_)) => "not_due",
+            Self::Renewed(Renewal::NotDue { .. }) => "not_due",
             Self::Renewed(Renewal::LeftToOthers(_)) => "left_to_others",
             Self::Failed(NotRenewed { was_asked: true, .. }) => "failed",
             Self::Failed(NotRenewed { was_asked: false, .. }) => "not_tried",
@@ -278,34 +278,23 @@ fn side_by_side(
 /// Tells how it went, only what failed where `is_quiet`.
 fn tell(terminal: &mut Terminal, outcomes: &[(Server, Outcome)], is_quiet: bool) {
     let widest = outcomes.iter().map(|(server, _)| server.to_string().chars().count()).max();
-    let (mut renewed, mut failed, mut passed_over) = (0, 0, 0);
     for (server, outcome) in outcomes {
         let (tone, text) = match outcome {
             Outcome::Renewed(Renewal::Renewed(left)) => {
-                renewed += 1;
                 (Tone::Good, format!("renewed, lives for {}", span(left.as_secs())))
             }
-            Outcome::Renewed(Renewal::NotDue(due_in)) => {
-                passed_over += 1;
+            Outcome::Renewed(Renewal::NotDue { due_in, .. }) => {
                 (Tone::Faint, format!("not due for {}", span(due_in.as_secs())))
             }
             Outcome::Renewed(Renewal::LeftToOthers(left)) => {
-                passed_over += 1;
                 let text = "another process is renewing it";
                 (Tone::Warning, format!("{text}, {} left", span(left.as_secs())))
             }
             Outcome::OfElsewhere(variable) => {
-                passed_over += 1;
                 (Tone::Faint, format!("passed over: {variable} is not set here"))
             }
-            Outcome::Failed(not_renewed) => {
-                failed += 1;
-                (Tone::Bad, told_failed(not_renewed))
-            }
-            Outcome::Broken(_) => {
-                failed += 1;
-                (Tone::Bad, "the configuration has a mistake".to_owned())
-            }
+            Outcome::Failed(not_renewed) => (Tone::Bad, told_failed(not_renewed)),
+            Outcome::Broken(_) => (Tone::Bad, "the configuration has a mistake".to_owned()),
         };
         let (Outcome::Failed(NotRenewed { failure, .. }) | Outcome::Broken(failure)) = outcome
         else {
@@ -318,16 +307,35 @@ fn tell(terminal: &mut Terminal, outcomes: &[(Server, Outcome)], is_quiet: bool)
         words::failure(terminal, failure, INDENT);
     }
     if !is_quiet {
-        let summary = [(renewed, "renewed"), (passed_over, "left as it is"), (failed, "failed")]
-            .into_iter()
-            .filter(|(number, _)| *number > 0)
-            .map(|(number, what)| format!("{number} {what}"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let summary = summary(outcomes);
         let text = format!("{}: {summary}", count(outcomes.len(), "rule"));
         let text = terminal.paint(Tone::Strong, text);
         terminal.line(text);
     }
+}
+
+/// How many ended in each way.
+fn summary(outcomes: &[(Server, Outcome)]) -> String {
+    let count = |is_meant: fn(&Outcome) -> bool| {
+        outcomes.iter().filter(|(_, outcome)| is_meant(outcome)).count()
+    };
+    let renewed = count(|it| matches!(it, Outcome::Renewed(Renewal::Renewed(_))));
+    let failed = count(|it| matches!(it, Outcome::Failed(NotRenewed { was_asked: true, .. })));
+    let not_tried = count(|it| matches!(it, Outcome::Failed(NotRenewed { was_asked: false, .. })));
+    let broken = count(|it| matches!(it, Outcome::Broken(_)));
+    let left = outcomes.len() - renewed - failed - not_tried - broken;
+    [
+        (renewed, "renewed"),
+        (left, if left == 1 { "left as it is" } else { "left as they are" }),
+        (failed, "failed"),
+        (not_tried, "not tried"),
+        (broken, "with a mistake"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}"))
+    .collect::<Vec<_>>()
+    .join(", ")
 }
 
 fn told_failed(not_renewed: &NotRenewed) -> String {

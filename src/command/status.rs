@@ -18,6 +18,7 @@ use crate::command::{FAILED, WELL};
 use crate::config;
 use crate::config::settings::Rule;
 use crate::failure::Failure;
+use crate::identity;
 use crate::moment::Moment;
 use crate::robot_token::Circumstances;
 use crate::server::Server;
@@ -48,6 +49,7 @@ States:
           given it where that fails
   spent   over, or nearly: the next pull gets a new one
   broken  the configuration has a mistake there
+  -       not cached yet, or there is nothing at hand to get one with
 
 Exit codes:
   0  no rule needs attention; with --metrics, whatever they say
@@ -107,7 +109,7 @@ struct Row {
     is_being_renewed: bool,
     /// The subject that it is for, where that is not the one of this environment.
     other_subject: Option<String>,
-    /// Why a `get` from here could not even begin.
+    /// Why a `get` from here would fail before it asks anybody.
     not_at_hand: Option<Failure>,
 }
 
@@ -220,7 +222,7 @@ fn rows_of(world: &World, rule: &Rule, holdings: &mut Vec<Holding>) -> Vec<Row> 
             last_failure: None,
             is_being_renewed: false,
             other_subject: None,
-            not_at_hand: here.err(),
+            not_at_hand: here.and_then(|_| identity::check_secret(world, &rule.identity)).err(),
         });
     }
     rows
@@ -250,6 +252,8 @@ fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circ
             next_try_in: if counts { bar(attempt, freshness, now).max(due_in) } else { due_in },
         }
     });
+    let is_living = freshness.is_some_and(|freshness| freshness != Freshness::Spent);
+    let asking = rule.filter(|_| is_of_here && !is_living);
     let bearer = holding.key.as_ref().and_then(|key| key.bearer.as_deref());
     Row {
         registry: holding.rule.clone(),
@@ -260,7 +264,7 @@ fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circ
         last_failure,
         is_being_renewed: holding.held_until.is_some_and(|until| until > now.boot()),
         other_subject: bearer.filter(|_| !is_of_here).and_then(subject),
-        not_at_hand: None,
+        not_at_hand: asking.and_then(|rule| identity::check_secret(world, &rule.identity).err()),
     }
 }
 

@@ -1,12 +1,29 @@
 //! Numbers and long lines, as a person reads them.
 
+use std::fmt::Display;
+
 use crate::failure::{Failure, on_one_line};
+use crate::protocol::PROGRAM;
 use crate::terminal::{Terminal, Tone};
 
 /// A number of things: `1 token`, `2 tokens`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{ending}")
+}
+
+/// Says that one of several things has to be named, and how for each.
+pub(super) fn say_which(
+    terminal: &mut Terminal,
+    things: &str,
+    command: &str,
+    names: impl IntoIterator<Item: Display>,
+) {
+    terminal.line(format_args!("Several {things} are configured; say which:"));
+    for name in names {
+        let name = terminal.paint(Tone::Accent, name);
+        terminal.line(format_args!("  {PROGRAM} {command} {name}"));
+    }
 }
 
 /// Writes a text in lines that fit the terminal, each behind an indent.

@@ -26,9 +26,7 @@ pub(super) fn fetch(
     discovered: Option<Discovered>,
     deadline: Deadline,
 ) -> Result<Fetched, StepFailure> {
-    let readers = if settings.allow_readable_secret { Readers::Anybody } else { Readers::NoOthers };
-    let secret = read_secret(world, &settings.client_secret, readers)
-        .map_err(|fault| StepFailure::local(fault.placed(&identity.place)))?;
+    let secret = secret_to_send(world, identity, settings).map_err(StepFailure::local)?;
     let (endpoint, discovered) = match &settings.endpoint {
         Endpoint::Given { token_endpoint, .. } => (token_endpoint.clone(), None),
         Endpoint::Discovered { issuer } => {
@@ -51,6 +49,17 @@ pub(super) fn fetch(
     };
     let token = request_token(world, transport, grant, deadline)?;
     Ok(Fetched { token, discovered })
+}
+
+/// Reads the client's secret where it is to be sent: its file must be fit for that, too.
+pub(super) fn secret_to_send(
+    world: &World,
+    identity: &Identity,
+    settings: &ClientCredentials,
+) -> Result<Secret<String>, Failure> {
+    let readers = if settings.allow_readable_secret { Readers::Anybody } else { Readers::NoOthers };
+    read_secret(world, &settings.client_secret, readers)
+        .map_err(|fault| fault.placed(&identity.place))
 }
 
 /// Reads the client's secret. From then on it is removed from whatever is shown.

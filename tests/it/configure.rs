@@ -276,7 +276,26 @@ fn a_folder_that_cannot_be_written_to_is_told() {
 fn another_helper_gives_way_to_force_alone() {
     let home = home();
     write(&home, AUTH_FILE, r#"{"credHelpers": {"quay.example.com": "gcloud", "x": "y"}}"#);
-    done(&home, &["--only", "containers", "--force", "quay.example.com"]);
+    let arguments = ["--only", "containers", "quay.example.com"];
+    for ran in
+        [configure(&home, &arguments), configure(&home, &[&arguments[..], &["--dry-run"]].concat())]
+    {
+        assert_eq!(
+            failure(&ran).1,
+            "nothing was changed; with --force this helper takes its place (--undo does not bring \
+             it back)"
+        );
+    }
+    let forced = [&arguments[..], &["--force"]].concat();
+    let foretold = done(&home, &[&forced[..], &["--dry-run", "--json"]].concat());
+    let foretold: serde_json::Value = serde_json::from_str(&foretold).expect("JSON");
+    check_described("configure", &foretold);
+    assert_eq!(
+        foretold["files"][0]["entries"],
+        serde_json::json!([{"registry": "quay.example.com", "change": "replaced", "was": "gcloud"}])
+    );
+    let said = done(&home, &forced);
+    assert_eq!(said.lines().nth(1), Some("  replaced   quay.example.com (was gcloud)"), "{said}");
     assert_eq!(
         read(&home, AUTH_FILE),
         r#"{"credHelpers": {"quay.example.com": "quayfed", "x": "y"}}"#

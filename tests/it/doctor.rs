@@ -465,6 +465,11 @@ fn a_misuse_is_told_as_one() {
     {
         assert_eq!(ask(&home, arguments).code, Some(2), "{arguments:?}");
     }
+    let ran = ask(&home, &["doctor", "bad host"]);
+    assert_eq!((ran.code, &*ran.stdout), (Some(2), ""), "{ran:?}");
+    let told = "error: invalid value 'bad host' for '[REGISTRY]': it has a space inside; write \
+                HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com\n";
+    assert!(ran.stderr.starts_with(told), "{ran:?}");
 }
 
 #[test]
@@ -477,7 +482,12 @@ fn identity_gives_what_quays_api_takes() {
     assert_eq!((ran.code, sandbox.quay().requests().len()), (Some(0), 0));
     let unknown = ask(&home, &["identity", "other"]);
     assert_eq!(unknown.code, Some(1));
-    assert!(unknown.stderr.contains("`other` is the name of no identity"), "{unknown:?}");
+    let told = "`other` is the name of no identity\nhint: there is only `sso`\n";
+    assert!(unknown.stderr.ends_with(told), "{unknown:?}");
+    let more = "[identity.job]\nsource = \"env\"\nvariable = \"T\"\n";
+    home.configure(&(crate::binary::configuration(&sandbox, &home) + more));
+    let unknown = ask(&home, &["identity", "other"]);
+    assert!(unknown.stderr.ends_with("\nhint: there are `job`, `sso`\n"), "{unknown:?}");
 }
 
 #[test]
@@ -744,15 +754,22 @@ fn it_has_to_be_said_which_of_several_registries_is_meant_and_what_is_replaced_i
     let replaced = format!("[registry.\"{host}\"]\nrobot = \"acme+old\"\nidentity = \"job\"\n");
     desk.write("etc/quayfed/config.d/10-old.toml", &replaced, 0o644);
     let (code, screen) = desk.screen(PIPED, &["doctor"]);
-    assert_eq!(code, command::FAILED);
-    assert!(
-        screen
-            .contains("several registries are configured: `quay.acme.cloud`, `other.example.com`")
-            || screen.contains(
-                "several registries are configured: `other.example.com`, `quay.acme.cloud`"
-            ),
-        "{screen}"
+    assert_eq!(code, command::MISUSED);
+    let said: BTreeSet<&str> = screen.lines().collect();
+    assert_eq!(
+        said,
+        BTreeSet::from([
+            "Several registries are configured; say which:",
+            "  docker-credential-quayfed doctor other.example.com",
+            "  docker-credential-quayfed doctor quay.acme.cloud",
+        ])
     );
+    let (code, report) = desk.screen(PIPED, &["doctor", "--json"]);
+    assert_eq!(code, command::MISUSED);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["registry"], &report["would_pull"]), (&Value::Null, &false.into()));
+    let cause = report["steps"][0]["cause"].as_str().expect("a cause");
+    assert!(cause.starts_with("several registries are configured: `"), "{cause}");
     let (code, screen) = desk.screen(PIPED, &["doctor", &host]);
     assert_eq!(code, command::WELL, "{screen}");
     assert!(

@@ -1,7 +1,7 @@
 //! `init`: a configuration from options, the mistakes in those, and its screens.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
 use quayfed::config;
@@ -204,6 +204,11 @@ fn a_file_is_written_once_and_replaced_by_force_alone() {
     let other = [&REGISTRY[..], &["--variable", "OTHER"]].concat();
     let ran = init(&home, &other);
     assert!(failure(&ran).0.ends_with("config.toml is there already"), "{ran:?}");
+    assert_eq!(
+        failure(&ran).1,
+        "nothing was changed; add to it by hand, write another file (--output) and name it by \
+         QUAYFED_CONFIG, or replace it (--force)"
+    );
     assert_eq!(fs::read_to_string(&path).expect("text"), written);
     let ran = init(&home, &[&other[..], &["--force"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -239,6 +244,49 @@ fn written(looks: Looks, arguments: &[&str]) -> (String, String) {
     assert_eq!(result, Ok(quayfed::command::WELL), "{screen}");
     let shown = folder.path().to_str().expect("text");
     (screen.replace(shown, "/home/ci-runner-01"), fs::read_to_string(&output).expect("text"))
+}
+
+#[test]
+fn a_configuration_for_every_user_is_told_to_lack_a_secret_that_they_can_read() {
+    let host = Host::new();
+    let mut world = host.world();
+    world.environment = quayfed::world::Environment::default();
+    let output = world.places.system_configuration.join("config.toml");
+    let secret = host.secret_file();
+    let init = |mode: u32| {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("a mode");
+        let files = [&output, &secret].map(|path| path.to_str().expect("text"));
+        let arguments = [
+            &["init", "--json", "--output", files[0], "--client-secret-file", files[1]][..],
+            &REGISTRY,
+            &CLIENT[..4],
+        ];
+        screens::ran(&world, PIPED, &arguments.concat())
+    };
+    let (result, said) = init(0o600);
+    assert_eq!(result, Ok(quayfed::command::WELL), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let (shown, uid) = (secret.display(), fs::metadata(&secret).expect("a file").uid());
+    assert_eq!(
+        report["notes"],
+        serde_json::json!([{
+            "text": format!(
+                "only uid {uid} can read {shown} (mode 0600): pulls of other users would fail, \
+                 until a group of theirs may read it"
+            ),
+            "command": format!("chgrp GROUP {shown}; chmod 0640 {shown}"),
+            "in_the_way": null,
+        }])
+    );
+    let told = init(0o600).0.expect_err("a file");
+    assert_eq!(
+        told.hint(),
+        "nothing was changed; add to it by hand, write another file of the same folder's config.d \
+         (--output), or replace it (--force)"
+    );
+    fs::remove_file(&output).expect("removed");
+    let (_, said) = init(0o640);
+    assert!(said.contains("\"notes\":[]"), "{said}");
 }
 
 #[test]

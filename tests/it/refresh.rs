@@ -38,7 +38,10 @@ fn a_token_is_renewed_once_it_is_due() {
     assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "none is cached");
     let first = host.token();
     host.clock.pass(seconds(29 * 60));
-    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue(_))));
+    let left = seconds(31 * 60);
+    assert!(
+        matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue { left: it, .. }) if it == left)
+    );
     assert_eq!(host.scripted.asked(), (1, 1));
     host.clock.pass(seconds(13 * 60 + 30));
     assert_eq!(renew(&host, Renew::IfDue), Ok(Renewal::Renewed(HOUR)), "Aging");
@@ -77,7 +80,7 @@ fn r15_what_has_just_failed_is_not_tried_again_but_by_force() {
     *host.scripted.provider.borrow_mut() = Does::Well(seconds(0));
     assert!(renew(&host, Renew::IfDue).is_err(), "still barred");
     assert_eq!(renew(&host, Renew::Always), Ok(Renewal::Renewed(HOUR)));
-    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue(_))));
+    assert!(matches!(renew(&host, Renew::IfDue), Ok(Renewal::NotDue { .. })));
 }
 
 #[test]
@@ -227,6 +230,26 @@ fn a_failure_is_told_to_a_timer_and_what_is_of_elsewhere_is_passed_over() {
     assert_eq!(ran.code, Some(1));
     check("refresh-failed-piped", &normalized(&ran.stdout, &sandbox));
     let broken = "[registry.\"broken.example.com\"]\nrobot = \"Acme+CI\"\nidentity = \"job\"\n";
+    let of_quay = configuration(&sandbox, &home);
+    let mistake = broken.replace("broken", "another");
+    home.configure(&(of_quay + job + broken + &mistake));
+    let summary = |ran: &Ran| ran.stdout.lines().last().map(str::to_owned);
+    let ran = refresh(&home, &[]);
+    assert_eq!(
+        summary(&ran).as_deref(),
+        Some("4 rules: 2 left as they are, 2 with a mistake"),
+        "{ran:?}"
+    );
+    std::fs::remove_dir_all(home.cache()).expect("removed");
+    home.make_folder("cache", 0o700);
+    assert_eq!(
+        summary(&refresh(&home, &[])).as_deref(),
+        Some("4 rules: 1 left as it is, 1 failed, 2 with a mistake")
+    );
+    assert_eq!(
+        summary(&refresh(&home, &[])).as_deref(),
+        Some("4 rules: 1 left as it is, 1 not tried, 2 with a mistake")
+    );
     home.configure(&(job.to_owned() + broken));
     let ran = refresh(&home, &["--system"]);
     assert_eq!(ran.code, Some(1));

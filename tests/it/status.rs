@@ -175,8 +175,8 @@ fn a_chosen_cache_folder_that_does_not_serve_is_told_with_what_serves_instead() 
         json!({
             "cause": "QUAYFED_CACHE_DIR does not serve: `/run/user/1000/shared` has mode 0755, \
                       not 0700; tokens are kept in /run/user/1000/quayfed instead",
-            "hint": "set QUAYFED_CACHE_DIR to the absolute path of a folder of yours (mode 0700), \
-                     or unset it",
+            "hint": "make it yours alone (chmod 0700 /run/user/1000/shared), or unset \
+                     QUAYFED_CACHE_DIR",
         })
     );
     let metric = format!("\nquayfed_cache_dir_unusable{{uid=\"{}\"}} 1\n", world.caller.uid());
@@ -209,6 +209,12 @@ fn r22_each_reason_why_a_chosen_cache_folder_does_not_serve_is_told_and_nothing_
         (at("not/there"), "`/srv/not/there` does not exist, like its parent folder"),
     ] {
         assert_eq!(notice(&path).as_deref(), Some(wanted));
+        let report = json_of(&with_cache_dir(&host, &path, &at("")));
+        assert_eq!(
+            report["cache_notice"]["hint"],
+            "set QUAYFED_CACHE_DIR to the absolute path of a folder of yours (mode 0700), or unset \
+             it"
+        );
     }
     for serves in [at("folder"), at("to-be-made")] {
         assert_eq!(notice(&serves), None, "{}", serves.display());
@@ -277,6 +283,33 @@ fn a_token_of_another_bearer_has_a_row_of_its_own() {
     check("status-bearers", &drawn(&host, COLOURED, &[]).1);
     host.variables.clear();
     check("status-not-at-hand", &drawn(&host, COLOURED, &[]).1);
+}
+
+#[test]
+fn a_secret_file_that_a_get_could_not_read_is_told_where_no_token_lives() {
+    let host = Host::new();
+    configure(&host, &configuration(&["quay.example.com", "new.example.com"], ""));
+    get(&host, "quay.example.com");
+    host.clock.pass(seconds(60));
+    fs::remove_file(host.secret_file()).expect("removed");
+    let (code, screen) = drawn(&host, COLOURED, &[]);
+    assert_eq!(code, 0, "{screen}");
+    check("status-no-secret", &screen);
+    let not_at_hand = |host: &Host| {
+        let report = json_of(&world(host));
+        [0, 1].map(|row| report["tokens"][row]["not_at_hand"]["cause"].as_str().map(str::to_owned))
+    };
+    let missing = format!("the secret file {} does not exist", host.secret_file().display());
+    assert_eq!(not_at_hand(&host), [Some(missing.clone()), None]);
+    let (_, metrics) = drawn(&host, PIPED, &["--metrics"]);
+    host.clock.pass(seconds(60 * 60));
+    assert_eq!(not_at_hand(&host), [Some(missing.clone()), Some(missing)], "spent");
+    crate::simulation::write_private(&host.secret_file(), "a secret of the build host\n");
+    assert_eq!(not_at_hand(&host), [None, None]);
+    crate::simulation::write_private(&host.secret_file(), "");
+    let empty = not_at_hand(&host)[0].clone().expect("a cause");
+    assert!(empty.ends_with("client-secret is empty"), "{empty}");
+    assert!(!metrics.contains("new.example.com"), "of the cache alone: {metrics}");
 }
 
 #[test]

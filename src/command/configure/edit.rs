@@ -59,9 +59,11 @@ pub(in crate::command) struct Deed {
     pub(in crate::command) what: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::command) enum DeedKind {
     Added,
+    /// In the place of this other helper.
+    Replaced(String),
     IsThere,
     TakenAway,
 }

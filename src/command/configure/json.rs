@@ -47,6 +47,7 @@ struct File<'a> {
 struct Entry<'a> {
     registry: Option<&'a str>,
     change: &'static str,
+    was: Option<&'a str>,
 }
 
 impl<'a> File<'a> {
@@ -70,8 +71,13 @@ impl<'a> Entry<'a> {
             registry: Some(&*deed.what).filter(|what| *what != EVERY_REGISTRY),
             change: match deed.kind {
                 DeedKind::Added => "added",
+                DeedKind::Replaced(_) => "replaced",
                 DeedKind::IsThere => "none",
                 DeedKind::TakenAway => "removed",
+            },
+            was: match &deed.kind {
+                DeedKind::Replaced(was) => Some(was),
+                _ => None,
             },
         }
     }

@@ -46,7 +46,7 @@ impl Note {
         Self { text: text.into(), hint: Hint::Words(hint.into()), in_the_way: None }
     }
 
-    fn to_call(text: impl Into<String>, command: impl Into<String>) -> Self {
+    pub(in crate::command) fn to_call(text: impl Into<String>, command: impl Into<String>) -> Self {
         Self { text: text.into(), hint: Hint::Command(command.into()), in_the_way: None }
     }
 

@@ -46,7 +46,8 @@ impl<'a> Rule<'a> {
             Outcome::Renewed(Renewal::Renewed(left) | Renewal::LeftToOthers(left)) => {
                 rule.left_seconds = Some(left.as_secs());
             }
-            Outcome::Renewed(Renewal::NotDue(due_in)) => {
+            Outcome::Renewed(Renewal::NotDue { due_in, left }) => {
+                rule.left_seconds = Some(left.as_secs());
                 rule.due_in_seconds = Some(due_in.as_secs());
             }
             Outcome::OfElsewhere(variable) => rule.variable = Some(variable),

@@ -52,10 +52,6 @@ pub(super) fn draw(terminal: &mut Terminal, report: &Report) {
             draw_details(terminal, row, report.now);
         }
     }
-    if let Some(row) = report.rows.iter().find(|row| row.needs_attention()) {
-        let text = format!("to see why: {PROGRAM} doctor {}", row.registry);
-        paragraph(terminal, Tone::Faint, &text, "");
-    }
 }
 
 /// A piece of a line: texts in tones, side by side.
