@@ -201,8 +201,9 @@ ca_file = "{ca}"
             format!("{by} = \"{place}\"\nclient_id = \"builder\"\nclient_auth = \"{client_auth}\"");
         self.use_identity(&lines, SECRET, ROBOT);
         let ran = self.ask("info")?;
-        let asked =
-            |path: &str| ran.stderr.contains(&format!("localhost/realms/ci/{path} answered 200"));
+        let realm = keycloak.realm("ci");
+        let realm = realm.trim_start_matches("https://");
+        let asked = |path: &str| ran.stderr.contains(&format!("{realm}/{path} answered 200"));
         assert!(asked("protocol/openid-connect/token"), "{ran}");
         assert_eq!(asked(".well-known/openid-configuration"), by == "issuer", "{ran}");
         assert_eq!(self.scene.exchanges(), 1);
