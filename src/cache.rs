@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod entry;
 pub mod freshness;
 pub mod inventory;
+mod kind;
 pub mod plan;
 mod seal;
 

@@ -62,6 +62,13 @@ pub fn load(world: &World) -> Result<Configuration, Failure> {
     Ok(Configuration { settings, fingerprint, notices })
 }
 
+/// Every rule there is, that of the variables laid over those of the files.
+pub fn load_settings(world: &World) -> Result<Settings, Failure> {
+    let mut settings = load(world)?.settings;
+    settings.rules.extend(rule_from_variables(world)?);
+    Ok(settings)
+}
+
 /// The identities of the files by their names, whether a rule uses them or not: each, or why it
 /// cannot be used.
 pub fn identities(world: &World) -> Result<BTreeMap<String, Result<Identity, Failure>>, Failure> {

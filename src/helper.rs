@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::cache::plan::{Lookup, Plan};
 use crate::config::search_path::SearchPath;
-use crate::config::settings::{OnError, Rule, Settings};
+use crate::config::settings::{OnError, Rule};
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
@@ -72,7 +72,7 @@ pub fn store(world: &World, input: &str) -> Answer {
     if stored.username.is_empty() {
         return Answer::Refused("no credentials username".to_owned());
     }
-    let settings = match settings(world) {
+    let settings = match config::load_settings(world) {
         Ok(settings) => settings,
         Err(failure) => return Answer::Failed(failure),
     };
@@ -101,7 +101,7 @@ pub fn erase(world: &World, asked: &str) -> Answer {
     let (Ok(server), Some(cache)) = (Server::parse(asked), Cache::open(world)) else {
         return Answer::Done;
     };
-    let over = settings(world).ok().and_then(|settings| {
+    let over = config::load_settings(world).ok().and_then(|settings| {
         let rules = settings.rules.into_keys();
         rules.filter(|rule| rule.covers(&server)).max_by_key(|rule| rule.path().len())
     });
@@ -115,7 +115,7 @@ pub fn erase(world: &World, asked: &str) -> Answer {
 /// Answers `list`, which never fails: the hosts with their robots. A rule for a path is nothing
 /// that a client could log out of.
 pub fn list(world: &World) -> Answer {
-    let rules = settings(world).unwrap_or_default().rules.into_iter();
+    let rules = config::load_settings(world).unwrap_or_default().rules.into_iter();
     Answer::List(
         rules
             .filter(|(server, _)| server.path().is_empty())
@@ -203,11 +203,4 @@ fn planned(
         (_, None | Some((_, None))) => Planned::Broken,
         (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup),
     }
-}
-
-/// Every rule there is, that of the variables laid over those of the files.
-fn settings(world: &World) -> Result<Settings, Failure> {
-    let mut settings = config::load(world)?.settings;
-    settings.rules.extend(config::rule_from_variables(world)?);
-    Ok(settings)
 }

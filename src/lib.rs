@@ -76,14 +76,11 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
             return command::MISUSED;
         }
         Command::Usage => Answer::Refused(cli::usage(looks(world).width)),
-        Command::Misused(failure) => {
-            write_out(stderr(), &Answer::Failed(failure).stderr());
-            Answer::Refused(cli::usage(looks(world).width))
-        }
-        Command::Unknown(action) => {
-            let failure = cli::unknown(&action);
-            Answer::UnknownAction(action, failure)
-        }
+        Command::Misused(failure) => Answer::Miscalled(cli::usage(looks(world).width), failure),
+        Command::Unknown(action) => Answer::Miscalled(
+            failure::on_one_line(&format!("{PROGRAM}: unknown action: {action}")),
+            cli::unknown(&action),
+        ),
     };
     finish(world, &answer, began)
 }

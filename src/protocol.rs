@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::deadline::Deadline;
-use crate::failure::{Failure, on_one_line};
+use crate::failure::Failure;
 use crate::robot::RobotName;
 use crate::secret::Secret;
 
@@ -47,8 +47,8 @@ pub enum Answer {
     Text(String),
     /// A refusal in the protocol's own words: on standard output, exit code 1.
     Refused(String),
-    /// A verb that no helper has: in the protocol's words to a client, in ours to a person.
-    UnknownAction(String, Failure),
+    /// Not called as a helper is: what a client is told, and what a person is.
+    Miscalled(String, Failure),
     /// "Not found", after a failure that the operator chose to go on without credentials from.
     Anonymous(Failure),
     /// A failure of ours.
@@ -95,10 +95,7 @@ impl Answer {
             }
             Self::List(servers) => line(serde_json::to_string(servers).unwrap_or_default()),
             Self::Done => String::new(),
-            Self::Text(text) | Self::Refused(text) => line(text.clone()),
-            Self::UnknownAction(action, _) => {
-                line(on_one_line(&format!("{PROGRAM}: unknown action: {action}")))
-            }
+            Self::Text(text) | Self::Refused(text) | Self::Miscalled(text, _) => line(text.clone()),
             Self::Anonymous(_) => line(NOT_FOUND.to_owned()),
             Self::Failed(failure) => line(failure.cause().to_owned()),
         })
@@ -107,7 +104,7 @@ impl Answer {
     /// What goes to standard error, whether or not anybody asked for a log.
     pub fn stderr(&self) -> String {
         match self {
-            Self::Failed(failure) | Self::UnknownAction(_, failure) => {
+            Self::Failed(failure) | Self::Miscalled(_, failure) => {
                 format!("{PROGRAM}: {}\nhint: {}\n", failure.cause(), failure.hint())
             }
             Self::Anonymous(failure) => format!(
@@ -124,7 +121,7 @@ impl Answer {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Credentials { .. } | Self::List(_) | Self::Done | Self::Text(_) => 0,
-            Self::Refused(_) | Self::UnknownAction(..) | Self::Anonymous(_) | Self::Failed(_) => 1,
+            Self::Refused(_) | Self::Miscalled(..) | Self::Anonymous(_) | Self::Failed(_) => 1,
         }
     }
 }
@@ -167,12 +164,11 @@ pub fn read_to_end(input: impl AsFd, deadline: Deadline, boot: impl Fn() -> Dura
             Ok(_) => {}
         }
     }
+    if is_too_long {
+        return Asked::Unreadable;
+    }
     match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) if !is_too_long => Asked::Text(Secret::new(text)),
-        Ok(mut text) => {
-            text.zeroize();
-            Asked::Unreadable
-        }
+        Ok(text) => Asked::Text(Secret::new(text)),
         Err(error) => {
             error.into_bytes().zeroize();
             Asked::Unreadable

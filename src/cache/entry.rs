@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::freshness::{Freshness, Schedule};
-use crate::cache::inventory::is_entry;
+use crate::cache::kind::Kind;
 use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
 use crate::cache::{Cache, escaped, suffix};
 use crate::config::settings::Rule;
@@ -274,7 +274,7 @@ impl Cache<'_> {
                 let rule = self
                     .read(&name)
                     .and_then(|bytes| Server::parse(unsealed::<Written<'_>>(&bytes)?.rule).ok());
-                if rule.map_or_else(|| is_entry(&name), |rule| is_meant(&rule)) {
+                if rule.map_or(Kind::of(&name) == Some(Kind::Entry), |rule| is_meant(&rule)) {
                     let _ = self.folder.remove(&name);
                 }
             } else if name.ends_with(suffix::LOCK) {

@@ -20,7 +20,7 @@ use crate::command::WELL;
 use crate::command::clients::auth_file::{self, AuthFile};
 use crate::command::clients::registries_conf::{self, Helpers};
 use crate::command::clients::{Client, HELPER, RegistriesConf};
-use crate::config::{self, settings::Settings};
+use crate::config;
 use crate::failure::{Failure, on_one_line};
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
@@ -285,7 +285,7 @@ impl Registries {
         }
         registries.asked_with_path =
             given.into_iter().filter(|server| !server.path().is_empty()).collect();
-        let settings = match settings(world) {
+        let settings = match config::load_settings(world) {
             Ok(settings) => settings,
             Err(failure) if !registries.hosts.is_empty() => {
                 registries.mistake = Some(failure);
@@ -357,13 +357,6 @@ fn given(arguments: &Arguments) -> Result<Vec<Server>, Failure> {
         })
     };
     arguments.registries.iter().map(parse).collect()
-}
-
-/// Every rule there is, that of the variables laid over those of the files.
-fn settings(world: &World) -> Result<Settings, Failure> {
-    let mut settings = config::load(world)?.settings;
-    settings.rules.extend(config::rule_from_variables(world)?);
-    Ok(settings)
 }
 
 fn with_entries(
@@ -454,7 +447,8 @@ fn system_edits<'a>(world: &World, arguments: &Arguments) -> Result<Plan<'a>, Fa
     if !arguments.undo {
         edits.push((Whose::EveryUser, edit(counting.unwrap_or(conf.own.clone()))));
     }
-    let notes = |world: &World| notes::of_system(world, &settings(world).unwrap_or_default());
+    let notes =
+        |world: &World| notes::of_system(world, &config::load_settings(world).unwrap_or_default());
     Ok((edits, Box::new(notes)))
 }
 

@@ -80,7 +80,7 @@ pub(super) fn run(
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
-    let meant = meant(world, &settings(world)?, &arguments.registries)?;
+    let meant = meant(world, &config::load_settings(world)?, &arguments.registries)?;
     if meant.is_empty() {
         if arguments.json {
             terminal.line(json::of(&[]));
@@ -122,12 +122,6 @@ pub(super) fn run(
     }
     let has_failed = outcomes.iter().any(|(_, outcome)| outcome.is_failure());
     Ok(if has_failed { FAILED } else { WELL })
-}
-
-fn settings(world: &World) -> Result<Settings, Failure> {
-    let mut settings = config::load(world)?.settings;
-    settings.rules.extend(config::rule_from_variables(world)?);
-    Ok(settings)
 }
 
 /// A rule that is to be renewed, or what keeps it from that.

@@ -134,10 +134,7 @@ enum State {
 impl State {
     const fn name(self) -> &'static str {
         match self {
-            Self::Cached(Freshness::Fresh) => "fresh",
-            Self::Cached(Freshness::Aging) => "aging",
-            Self::Cached(Freshness::Short) => "short",
-            Self::Cached(Freshness::Spent) => "spent",
+            Self::Cached(freshness) => freshness.name(),
             Self::NotCached => "none",
             Self::Broken => "broken",
         }
