@@ -54,6 +54,7 @@ pub fn parse(arguments: &[OsString]) -> Command {
     }
 }
 
+#[cold]
 fn parse_for_people(arguments: &[OsString]) -> Command {
     let Some(first) = arguments.first() else { return Command::Usage };
     let (name, parser) = (first.to_string_lossy(), parser());

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::cache::plan::{Lookup, Plan};
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{OnError, Rule};
+use crate::config::variables::RuleOfVariables;
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
@@ -61,6 +62,7 @@ pub fn get<'t>(
 
 /// Answers `store`. Nothing is ever stored: `docker login` calls it after `get`, and a yes to
 /// another user's name would be a lie.
+#[cold]
 pub fn store(world: &World, input: &str) -> Answer {
     let stored: Stored = match serde_json::from_str(input) {
         Ok(stored) => stored,
@@ -97,6 +99,7 @@ pub fn store(world: &World, input: &str) -> Answer {
 
 /// Answers `erase`, which never fails: removes what is cached for the server's rule and for the
 /// rules beneath it.
+#[cold]
 pub fn erase(world: &World, asked: &str) -> Answer {
     let (Ok(server), Some(cache)) = (Server::parse(asked), Cache::open(world)) else {
         return Answer::Done;
@@ -114,6 +117,7 @@ pub fn erase(world: &World, asked: &str) -> Answer {
 
 /// Answers `list`, which never fails: the hosts with their robots. A rule for a path is nothing
 /// that a client could log out of.
+#[cold]
 pub fn list(world: &World) -> Answer {
     let rules = config::load_settings(world).unwrap_or_default().rules.into_iter();
     Answer::List(
@@ -161,14 +165,27 @@ fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Fail
             }
         }
     }
+    read_configuration(world, server, cache, (!has_plan).then_some(&search_path), from_variables)
+}
+
+/// Finds the rule in the files, and makes a plan for the next time if it is told for which search
+/// path. Rare, and so kept apart: it would take a cached `get` a page of stack.
+#[cold]
+fn read_configuration<'a>(
+    world: &World,
+    server: &Server,
+    cache: Option<Cache<'a>>,
+    plan_for: Option<&SearchPath>,
+    from_variables: Option<RuleOfVariables>,
+) -> Result<Found<'a>, Failure> {
     let read = world.clock.wall();
     let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
     for notice in notices {
         world.warn(notice);
     }
-    if let (Some(cache), false) = (&cache, has_plan) {
+    if let (Some(cache), Some(search_path)) = (&cache, plan_for) {
         let plan = Plan::of(server.host(), fingerprint, &settings);
-        cache.keep_plan(&plan, &search_path, read);
+        cache.keep_plan(&plan, search_path, read);
     }
     settings.rules.extend(from_variables);
     Ok(match settings.rule_for(server) {
@@ -185,11 +202,7 @@ enum Planned {
     NotOurs,
 }
 
-fn planned(
-    plan: Plan,
-    from_variables: Option<&(Server, Result<Rule, Failure>)>,
-    server: &Server,
-) -> Planned {
+fn planned(plan: Plan, from_variables: Option<&RuleOfVariables>, server: &Server) -> Planned {
     let variables = from_variables.filter(|(of, _)| of.covers(server));
     let files = plan.into_rule_for(server);
     match (variables, files) {

@@ -107,6 +107,8 @@ fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answe
     }
 }
 
+/// Kept apart, as what follows: a cached `get` would have more code to map and more stack to touch.
+#[cold]
 fn run_for_people(world: &World, command: &command::Command) -> u8 {
     let mut terminal = Terminal::of_process(world.environment.get("NO_COLOR").is_some());
     match command::run(world, &mut terminal, command, cli::parser()) {
@@ -124,6 +126,7 @@ fn looks(world: &World) -> Looks {
 }
 
 /// Help goes to standard output and is all that was wanted; anything else is a misuse.
+#[cold]
 fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
     let text = cli::told(error, looks(world));
     if error.use_stderr() {

@@ -63,15 +63,18 @@ pub type RuleOfVariables = (Server, Result<Rule, Failure>);
 /// The rule of `QUAYFED_REGISTRY` and its companions, to be laid over those of the files: it
 /// replaces the one of the same server. The error is that of `QUAYFED_REGISTRY` itself.
 pub fn rule_from_variables(world: &World) -> Result<Option<RuleOfVariables>, Failure> {
-    let Some(registry) = world.environment.get(REGISTRY) else {
-        return Ok(None);
-    };
-    let registry = registry.to_string_lossy();
-    let server = Server::parse(&registry).map_err(|error| {
+    let registry = world.environment.get(REGISTRY);
+    registry.map(|registry| rule_for(world, &registry.to_string_lossy())).transpose()
+}
+
+/// Kept apart: it would take a cached `get` a page of stack.
+#[cold]
+fn rule_for(world: &World, registry: &str) -> Result<RuleOfVariables, Failure> {
+    let server = Server::parse(registry).map_err(|error| {
         Failure::new(
             format!(
                 "{REGISTRY}: {} is no name of a registry: it {}",
-                quoted_host(&registry),
+                quoted_host(registry),
                 error.0
             ),
             "write HOST[:PORT][/PATH] as clients ask for it, such as quay.example.com",
@@ -79,7 +82,7 @@ pub fn rule_from_variables(world: &World) -> Result<Option<RuleOfVariables>, Fai
     })?;
     let table = table(world, REGISTRY_VARIABLES, REGISTRY);
     let rule = meaning::rule(table, &server, |_| Some(identity(world)));
-    Ok(Some((server, rule)))
+    Ok((server, rule))
 }
 
 /// What is odd about the variables without concerning any rule. Those that an identity of the
