@@ -1,5 +1,6 @@
 //! HTTP requests. The only module that names reqwest; anything asynchronous stays inside it.
 
+mod ahead;
 pub mod certificate;
 pub mod discovery;
 mod fault;
@@ -26,6 +27,7 @@ use crate::config::settings::{Connection, ProxyChoice};
 use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
 use crate::world::World;
+use ahead::{Ahead, ByErrand};
 use proxy::Proxy;
 use witness::{Seen, Witness};
 
@@ -39,6 +41,10 @@ pub trait Transport {
     /// Sends one request and reads its reply, within `request.timeout`; never retries, never
     /// follows a redirect.
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError>;
+
+    /// Says that a request to this URL will follow others, so that a transport may connect to its
+    /// server while they are sent. It fails in silence: the request itself tells.
+    fn connect_ahead(&self, _url: &Url, _connection: &Connection) {}
 }
 
 /// A request.
@@ -265,13 +271,14 @@ pub fn proxy_of(
 }
 
 /// Sends requests by reqwest and rustls, one at a time. Clients are kept by how a server is
-/// reached and trusted, so a connection serves again.
+/// reached and trusted, so a connection serves again; one connection at most is made ahead.
 pub struct HttpTransport<'w> {
     world: &'w World,
     seen: Option<Arc<Seen>>,
     runtime: OnceCell<Runtime>,
     roots: OnceCell<RootCertStore>,
     clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
+    ahead: RefCell<Option<Ahead>>,
 }
 
 /// What tells one client from another.
@@ -292,6 +299,7 @@ impl<'w> HttpTransport<'w> {
             runtime: OnceCell::new(),
             roots: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
+            ahead: RefCell::new(None),
         }
     }
 
@@ -303,8 +311,19 @@ impl<'w> HttpTransport<'w> {
         transport
     }
 
+    /// The client by which a request may be sent.
+    fn client_for(&self, url: &Url, connection: &Connection) -> Result<Rc<Client>, TransportError> {
+        check_scheme(url, connection)?;
+        let client = self.client(connection)?;
+        if client.has_roots || url.scheme() != "https" {
+            return Ok(client);
+        }
+        let text = "no CA certificate was found on this host".to_owned();
+        Err(TransportError { kind: TransportFault::SystemRoots, text })
+    }
+
     fn client(&self, connection: &Connection) -> Result<Rc<Client>, TransportError> {
-        let key = (connection.ca_file.clone(), connection.proxy.clone());
+        let key = client_key(connection);
         if let Some((_, client)) = self.clients.borrow().iter().find(|(known, _)| *known == key) {
             return Ok(Rc::clone(client));
         }
@@ -327,6 +346,7 @@ impl<'w> HttpTransport<'w> {
             .retry(reqwest::retry::never())
             .http1_only()
             .tls_backend_preconfigured(self.tls(roots)?)
+            .connector_layer(ByErrand)
             // Without this the client would read the environment by itself.
             .no_proxy();
         let builder = match &proxy {
@@ -369,17 +389,29 @@ impl<'w> HttpTransport<'w> {
             .map_err(|error| setup(&error))?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
+
+    fn begin(&self, url: &Url, connection: &Connection) -> Option<Ahead> {
+        let client = self.client_for(url, connection).ok()?;
+        let _context = self.runtime().ok()?.enter();
+        // The client does not send HTTP/2 over the connections that it makes: where it has one to
+        // this server already, nothing goes over that.
+        let request = client.http.get(url.clone()).version(reqwest::Version::HTTP_2).send();
+        Ahead::begin(url, client_key(connection), self.world.clock.boot(), request)
+    }
+
+    /// What was begun for a request, if it may still serve.
+    fn begun_for(&self, request: &Request<'_>) -> Option<Ahead> {
+        let client = client_key(request.connection);
+        let ahead = self.ahead.borrow_mut().take_if(|ahead| ahead.is_for(request.url, &client))?;
+        (!ahead.is_old(self.world.clock.boot())).then_some(ahead)
+    }
 }
 
 impl Transport for HttpTransport<'_> {
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
-        check_scheme(request)?;
-        let client = self.client(request.connection)?;
-        if !client.has_roots && request.url.scheme() == "https" {
-            let text = "no CA certificate was found on this host".to_owned();
-            return Err(TransportError { kind: TransportFault::SystemRoots, text });
-        }
+        let client = self.client_for(request.url, request.connection)?;
         let sending = send(&client.http, request)?;
+        let sending = ahead::over(self.begun_for(request), sending);
         let sent = self.runtime()?.block_on(async {
             // Made inside: a timer belongs to a runtime.
             tokio::time::timeout(request.timeout, sending).await
@@ -389,12 +421,17 @@ impl Transport for HttpTransport<'_> {
             Err(_) => Err(fault::timeout(request.timeout)),
         }
     }
+
+    fn connect_ahead(&self, url: &Url, connection: &Connection) {
+        *self.ahead.borrow_mut() = self.begin(url, connection);
+    }
 }
 
 impl Drop for HttpTransport<'_> {
     /// A name lookup runs on a thread that cannot be stopped: it is left behind, not waited for,
     /// so that it holds neither the answer nor the deadline (rule R26).
     fn drop(&mut self) {
+        self.ahead.take();
         self.clients.borrow_mut().clear();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -408,12 +445,16 @@ impl std::fmt::Debug for HttpTransport<'_> {
     }
 }
 
+fn client_key(connection: &Connection) -> ClientKey {
+    (connection.ca_file.clone(), connection.proxy.clone())
+}
+
 /// Rule R19, before anything is sent.
-fn check_scheme(request: &Request<'_>) -> Result<(), TransportError> {
-    if request.connection.allows(request.url) {
+fn check_scheme(url: &Url, connection: &Connection) -> Result<(), TransportError> {
+    if connection.allows(url) {
         return Ok(());
     }
-    let text = format!("`{}` is not allowed there", request.url.scheme());
+    let text = format!("`{}` is not allowed there", url.scheme());
     Err(TransportError { kind: TransportFault::Insecure, text })
 }
 

@@ -107,6 +107,14 @@ pub fn check_secret(world: &World, identity: &Identity) -> Result<(), Failure> {
     }
 }
 
+/// Whether a fetch asks somebody over the network.
+pub const fn asks_network(source: &SourceSpec) -> bool {
+    match source {
+        SourceSpec::ClientCredentials(_) => true,
+        SourceSpec::File(_) | SourceSpec::Env(_) => false,
+    }
+}
+
 /// Gets an OIDC token from the identity's source by `deadline`. `discovered` is what an earlier
 /// fetch learnt, if it is not too old; `at_hand` is what [`at_hand`] said in this run. After a
 /// failure the caller forgets what was discovered: the endpoint may have moved.

@@ -469,6 +469,9 @@ impl Refresh<'_> {
         let identity = &self.rule.identity;
         let boot = self.world.clock.boot();
         let discovery = self.discovery();
+        if identity::asks_network(&identity.source) {
+            exchange::connect_ahead(self.transport, self.rule);
+        }
         let fetched = identity::fetch(
             self.world,
             self.transport,

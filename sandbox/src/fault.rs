@@ -115,6 +115,8 @@ pub enum Times {
 pub struct Recorded {
     /// When it had been read.
     pub at: SystemTime,
+    /// The number of the connection that it came over, as they were accepted.
+    pub connection: usize,
     /// The method.
     pub method: String,
     /// The path, without the query.

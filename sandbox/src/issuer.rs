@@ -6,7 +6,7 @@ mod token_endpoint;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -178,6 +178,11 @@ impl Issuer {
     /// All requests since the start, or since they were forgotten.
     pub fn requests(&self) -> Vec<Recorded> {
         self.control.requests()
+    }
+
+    /// When each connection was accepted since the start, those over which no request came too.
+    pub fn connections(&self) -> Vec<SystemTime> {
+        self.control.connections()
     }
 
     /// How many requests a path (without query) got.

@@ -7,7 +7,7 @@ mod v2;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -295,6 +295,11 @@ impl Quay {
     /// All requests since the start, or since they were forgotten.
     pub fn requests(&self) -> Vec<Recorded> {
         self.control.requests()
+    }
+
+    /// When each connection was accepted since the start, those over which no request came too.
+    pub fn connections(&self) -> Vec<SystemTime> {
+        self.control.connections()
     }
 
     /// How many requests a path (without query) got.

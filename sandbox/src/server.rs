@@ -63,8 +63,9 @@ struct Record {
 
 #[derive(Default)]
 struct Connections {
-    next: u64,
-    open: HashMap<u64, TcpStream>,
+    /// When each was accepted; its number is its place.
+    accepted: Vec<SystemTime>,
+    open: HashMap<usize, TcpStream>,
 }
 
 impl Control {
@@ -110,12 +111,13 @@ impl Control {
         lock(&self.record).requests.clear();
     }
 
-    fn record(&self, request: &Request) -> u64 {
+    fn record(&self, request: &Request, connection: usize) -> u64 {
         let mut record = lock(&self.record);
         let id = record.next;
         record.next += 1;
         let recorded = Recorded {
             at: SystemTime::now(),
+            connection,
             method: request.method.clone(),
             path: request.path().to_owned(),
             target: request.target.clone(),
@@ -169,16 +171,21 @@ impl Control {
         }
     }
 
-    fn opened(&self, connection: &TcpStream) -> io::Result<u64> {
+    /// When each connection was accepted since the start.
+    pub(crate) fn connections(&self) -> Vec<SystemTime> {
+        lock(&self.connections).accepted.clone()
+    }
+
+    fn opened(&self, connection: &TcpStream) -> io::Result<usize> {
         let clone = connection.try_clone()?;
         let mut connections = lock(&self.connections);
-        let id = connections.next;
-        connections.next += 1;
+        let id = connections.accepted.len();
+        connections.accepted.push(SystemTime::now());
         connections.open.insert(id, clone);
         Ok(id)
     }
 
-    fn closed(&self, id: u64) {
+    fn closed(&self, id: usize) {
         lock(&self.connections).open.remove(&id);
     }
 }
@@ -289,11 +296,11 @@ enum End {
     Reset,
 }
 
-fn serve(mut connection: TcpStream, id: u64, shared: &Shared) {
+fn serve(mut connection: TcpStream, id: usize, shared: &Shared) {
     let _ = connection.set_nodelay(true);
     let end = match &shared.tls {
-        None => serve_requests(&mut connection, shared),
-        Some(config) => serve_over_tls(&mut connection, config, shared),
+        None => serve_requests(&mut connection, id, shared),
+        Some(config) => serve_over_tls(&mut connection, id, config, shared),
     };
     // The last handle to the socket must be the one here, or it would stay open.
     shared.control.closed(id);
@@ -304,12 +311,13 @@ fn serve(mut connection: TcpStream, id: u64, shared: &Shared) {
 
 fn serve_over_tls(
     connection: &mut TcpStream,
+    id: usize,
     config: &Arc<ServerConfig>,
     shared: &Shared,
 ) -> io::Result<End> {
     let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
     let mut stream = Stream::new(&mut session, connection);
-    let end = serve_requests(&mut stream, shared)?;
+    let end = serve_requests(&mut stream, id, shared)?;
     if end == End::Orderly {
         stream.conn.send_close_notify();
         stream.flush()?;
@@ -317,7 +325,11 @@ fn serve_over_tls(
     Ok(end)
 }
 
-fn serve_requests<S: Read + Write>(stream: &mut S, shared: &Shared) -> io::Result<End> {
+fn serve_requests<S: Read + Write>(
+    stream: &mut S,
+    connection: usize,
+    shared: &Shared,
+) -> io::Result<End> {
     let mut rest = Vec::new();
     loop {
         let request = match http::read_request(stream, &mut rest) {
@@ -330,7 +342,7 @@ fn serve_requests<S: Read + Write>(stream: &mut S, shared: &Shared) -> io::Resul
             }
             Err(error) => return Err(error),
         };
-        let id = shared.control.record(&request);
+        let id = shared.control.record(&request, connection);
         let fault = shared.control.take_fault(request.path());
         if let Some(end) = serve_one(stream, shared, &request, id, fault)? {
             return Ok(end);

@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -199,6 +200,26 @@ fn a_connection_carries_several_requests() {
         }
     }
     assert_eq!(sandbox.quay().count("/v2/"), 3);
+}
+
+#[test]
+fn connections_are_counted_with_those_over_which_nothing_is_asked() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let ask = || {
+        let mut stream = Https::new(&sandbox).connect(&host).expect("a connection");
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        assert_ne!(stream.read(&mut [0; 4096]).expect("a reply"), 0);
+    };
+    ask();
+    TcpStream::connect(host.replace("localhost", "127.0.0.1")).expect("a connection");
+    ask();
+    let requests = sandbox.quay().requests();
+    let numbers: Vec<_> = requests.iter().map(|request| request.connection).collect();
+    assert_eq!(numbers, [0, 2]);
+    let accepted = sandbox.quay().connections();
+    assert_eq!(accepted.len(), 3);
+    assert!(accepted[0] <= requests[0].at && requests[0].at <= accepted[1]);
 }
 
 #[test]

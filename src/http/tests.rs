@@ -13,7 +13,7 @@ use crate::config::place::Place;
 use crate::config::settings::ProxyUrl;
 
 /// Serves one connection with `serve` on a thread of its own.
-fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
+pub(super) fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -25,7 +25,7 @@ fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
 }
 
 /// Reads a request's head and what comes with it.
-fn request_in(stream: &mut TcpStream) -> String {
+pub(super) fn request_in(stream: &mut TcpStream) -> String {
     let mut bytes = vec![0; 16 << 10];
     let length = stream.read(&mut bytes).expect("a request");
     String::from_utf8_lossy(&bytes[..length]).into_owned()
@@ -39,7 +39,7 @@ fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
     })
 }
 
-fn loopback() -> Connection {
+pub(super) fn loopback() -> Connection {
     Connection { allow_http_loopback: true, ..Connection::default() }
 }
 
@@ -59,7 +59,7 @@ fn get(address: SocketAddr) -> Result<Response, TransportError> {
     send_with(&world(), &format!("http://{address}/x"), &loopback(), Duration::from_secs(5))
 }
 
-fn fault_of(sent: Result<Response, TransportError>) -> (TransportFault, String) {
+pub(super) fn fault_of(sent: Result<Response, TransportError>) -> (TransportFault, String) {
     let error = sent.expect_err("a fault");
     (error.kind, error.text)
 }

@@ -36,6 +36,11 @@ pub struct RobotReply {
     pub lifetime: Duration,
 }
 
+/// Lets the connection to the rule's Quay be made while the OIDC token is still being asked for.
+pub fn connect_ahead(transport: &dyn Transport, rule: &Rule) {
+    transport.connect_ahead(&url_of(rule), &rule.connection);
+}
+
 /// Exchanges an OIDC token for a token of the rule's robot, by `deadline`. A refusal is explained;
 /// for that the issuer may be looked at, if `probe` allows it.
 pub fn exchange(
@@ -47,8 +52,7 @@ pub fn exchange(
     probe: Probe,
 ) -> Result<RobotReply, StepFailure> {
     check_length(rule, presented).map_err(StepFailure::local)?;
-    let mut url: Url = rule.api_url.clone();
-    url.set_path(PATH);
+    let url = url_of(rule);
     let request = Request {
         url: &url,
         body: Body::None,
@@ -62,6 +66,12 @@ pub fn exchange(
         return Err(verdict::explain(world, transport, rule, presented, &reply, probe));
     }
     read(world, rule, &reply).map_err(StepFailure::network)
+}
+
+fn url_of(rule: &Rule) -> Url {
+    let mut url = rule.api_url.clone();
+    url.set_path(PATH);
+    url
 }
 
 /// Whether a token is short enough to be presented.

@@ -796,6 +796,23 @@ fn r18_the_provider_has_eight_seconds_and_the_whole_has_twenty_five() {
 }
 
 #[test]
+fn quay_is_connected_to_before_the_provider_is_asked_and_only_where_one_is() {
+    let host = Host::new();
+    let exchange = format!("https://{HOST}/oauth2/federation/robot/token");
+    host.token();
+    host.token();
+    assert_eq!(*host.scripted.ahead.borrow(), [(exchange.clone(), 0)], "a cached get needs none");
+    host.clock.pass(minutes(43));
+    host.token();
+    assert_eq!(*host.scripted.ahead.borrow(), [(exchange.clone(), 0), (exchange, 1)]);
+    let mut host = Host::with(FROM_VARIABLE, SimulatedClock::new());
+    let token = oidc_token("one", host.clock.wall().as_secs());
+    host.variables.push(("JOB_TOKEN".into(), token));
+    host.token();
+    assert_eq!((host.scripted.asked(), host.scripted.ahead.borrow().len()), ((0, 1), 0));
+}
+
+#[test]
 fn r8_a_cached_get_reads_the_plan_and_not_the_configuration() {
     let host = Host::new();
     host.token();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use quayfed_sandbox::{EXCHANGE_PATH, Fault, Sandbox, Times, TokenShape};
+use quayfed_sandbox::{EXCHANGE_PATH, Fault, Recorded, Sandbox, Times, TokenShape};
 
 use crate::binary::{Home, Ran, at_sandbox, configuration, is_root, program, start};
 
@@ -135,7 +135,7 @@ fn r18_a_refresh_is_two_requests() {
     std::thread::sleep(Duration::from_millis(9500));
     let second = home.get(&sandbox.quay().host()).token();
     assert_ne!(first, second);
-    let paths = |requests: Vec<quayfed_sandbox::Recorded>| {
+    let paths = |requests: Vec<Recorded>| {
         requests.into_iter().map(|request| request.path).collect::<Vec<_>>()
     };
     // Quay itself asks the issuer for its discovery and keys; the helper asks for a token alone.
@@ -146,6 +146,75 @@ fn r18_a_refresh_is_two_requests() {
         1
     );
     assert_eq!(paths(sandbox.quay().requests()), [EXCHANGE_PATH]);
+}
+
+#[test]
+fn r18_a_cold_get_connects_to_quay_while_the_provider_is_asked() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let (issuer, quay) = (sandbox.issuer(), sandbox.quay());
+    let delay = Duration::from_millis(700);
+    issuer.fault(issuer.token_path(), Fault::Delay(delay), Times::Once);
+    home.get(&quay.host()).token();
+    // Quay asks the issuer, too.
+    let is_ours = |request: &Recorded| {
+        let agent = request.header("user-agent").unwrap_or_default();
+        agent.starts_with("docker-credential-quayfed/")
+    };
+    let of_issuer: Vec<_> = issuer.requests().into_iter().filter(is_ours).collect();
+    let paths: Vec<_> = of_issuer.iter().map(|request| request.path.as_str()).collect();
+    assert_eq!(paths, [issuer.discovery_path(), issuer.token_path()]);
+    assert_eq!(of_issuer[0].connection, of_issuer[1].connection);
+    let of_quay: Vec<_> = quay.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(of_quay, [EXCHANGE_PATH]);
+    let connected = quay.connections();
+    assert_eq!(connected.len(), 1);
+    assert!(connected[0] < of_issuer[1].at + delay, "the provider had answered before");
+    // None was made in vain: those of the issuer are its requests' and Quay's.
+    let mut used: Vec<_> = issuer.requests().iter().map(|request| request.connection).collect();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), issuer.connections().len());
+}
+
+#[test]
+fn r18_a_quay_that_takes_a_connection_and_says_nothing_holds_nobody_longer_than_before() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    // Connections wait to be accepted, and TLS for an answer.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let api_url = format!("api_url = \"https://{address}\"");
+    let keys = format!("{api_url}\nexchange_timeout = \"1s\"");
+    home.configure(&with_registry_keys(&sandbox, &home, &keys));
+    let began = Instant::now();
+    let ran = home.get(&sandbox.quay().host());
+    assert!(ran.cause().ends_with(" gave no answer within 1s"), "{ran:?}");
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    // Where the provider refuses, nobody waits for Quay at all.
+    home.configure(&with_registry_keys(&sandbox, &home, &api_url));
+    let refused = Fault::respond(401, "application/json", "{}");
+    sandbox.issuer().fault(sandbox.issuer().token_path(), refused, Times::Always);
+    let began = Instant::now();
+    let ran = home.get(&sandbox.quay().host());
+    assert!(ran.cause().contains("401"), "{ran:?}");
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn r19_nothing_is_sent_to_quay_where_the_provider_refuses() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let refused = Fault::respond(401, "application/json", "{}");
+    sandbox.issuer().fault(sandbox.issuer().token_path(), refused, Times::Always);
+    home.get(&sandbox.quay().host()).cause();
+    assert!(sandbox.quay().requests().is_empty());
+    // Where the secret cannot be sent, nothing is connected to either.
+    let before = sandbox.quay().connections().len();
+    std::fs::remove_file(home.path("secret")).expect("removed");
+    home.run("erase", &sandbox.quay().host());
+    home.get(&sandbox.quay().host()).cause();
+    assert_eq!(sandbox.quay().connections().len(), before);
 }
 
 #[test]

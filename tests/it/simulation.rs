@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quayfed::config::settings::Connection;
 use quayfed::helper;
 use quayfed::http::{Request, Response, Transport, TransportError, TransportFault};
 use quayfed::log::{Level, Log};
 use quayfed::protocol::Answer;
 use quayfed::redaction::Redactor;
 use quayfed::world::{Caller, Clock, Environment, Places, UserNamespace, World};
+use url::Url;
 
 /// Both clocks, moved by the test and by whoever waits.
 #[derive(Clone, Debug)]
@@ -96,6 +98,9 @@ pub(crate) struct Scripted {
     pub(crate) asked_provider: Rc<Cell<usize>>,
     pub(crate) asked_discovery: Rc<Cell<usize>>,
     pub(crate) asked_quay: Rc<Cell<usize>>,
+    /// Whom a connection may be made to ahead of its request, and how often the provider had been
+    /// asked by then.
+    pub(crate) ahead: Rc<RefCell<Vec<(String, usize)>>>,
     /// Done right before Quay answers: what another process does meanwhile.
     pub(crate) meanwhile: Rc<RefCell<Option<Meanwhile>>>,
 }
@@ -111,6 +116,7 @@ impl Scripted {
             asked_provider: Rc::default(),
             asked_discovery: Rc::default(),
             asked_quay: Rc::default(),
+            ahead: Rc::default(),
             meanwhile: Rc::default(),
         }
     }
@@ -185,6 +191,10 @@ impl Transport for Scripted {
             let padding = "A".repeat(self.oidc_token_length.get().saturating_sub(token.len()));
             format!(r#"{{"access_token":"{token}{padding}","expires_in":300}}"#)
         })
+    }
+
+    fn connect_ahead(&self, url: &Url, _connection: &Connection) {
+        self.ahead.borrow_mut().push((url.to_string(), self.asked_provider.get()));
     }
 }
 
