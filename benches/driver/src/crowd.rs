@@ -1,5 +1,6 @@
 //! Many at once: throughput, a herd of cold `get`s, and one that tries to renew in vain.
 
+use std::ffi::OsString;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,20 +18,19 @@ use crate::{Given, Result};
 /// How many processes are in flight.
 const CROWD: usize = 200;
 
-/// How long it takes until so many runs have ended, `CROWD` of them in flight at any time.
-fn stream(scene: &Scene, program: &Program, runs: usize) -> Result<Duration> {
+/// How long it takes until so many runs have ended, `CROWD` of them in flight at any time. They are
+/// started by `benches/crowd`, once for each processor.
+fn stream(given: &Given, scene: &Scene, program: &Program, runs: usize) -> Result<Duration> {
     let input = scene.path("input");
     fs::write(&input, program.what_it_reads())?;
+    let launchers = thread::available_parallelism()?.get();
+    let share = |all: usize| OsString::from((all / launchers).to_string());
+    let crowd = [given.crowd.clone().into(), input.clone().into(), share(runs), share(CROWD)];
+    let launcher = program.under(&crowd);
     let began = Instant::now();
     thread::scope(|scope| {
-        let lanes: Vec<_> = (0..CROWD)
-            .map(|_| {
-                scope.spawn(|| {
-                    let run = || program.run_unheard(&input).map_err(|error| error.to_string());
-                    (0..runs / CROWD).try_for_each(|_| run())
-                })
-            })
-            .collect();
+        let run = || launcher.run_unheard(&input).map_err(|error| error.to_string());
+        let lanes: Vec<_> = (0..launchers).map(|_| scope.spawn(run)).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| "a lane has panicked")?)
     })?;
     Ok(began.elapsed())
@@ -55,8 +55,8 @@ pub fn throughput(given: &Given) -> Result<Vec<Figure>> {
     let per_run = |time: Duration, runs: usize| time / u32::try_from(runs).unwrap_or(1);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..given.runs(12) {
-        ours.push(per_run(stream(&scene, &get, OURS)?, OURS));
-        theirs.push(per_run(stream(&scene, &ecr.0, THEIRS)?, THEIRS));
+        ours.push(per_run(stream(given, &scene, &get, OURS)?, OURS));
+        theirs.push(per_run(stream(given, &scene, &ecr.0, THEIRS)?, THEIRS));
     }
     // More is better: the ratio of throughputs is that of times, turned over.
     let turned = figure("", "", Target::AtLeast(15.0), &theirs, &ours);

@@ -33,6 +33,7 @@ usage: quayfed-bench check NAME=PATH...
 
   helper, helper-glibc   the helper's release builds (static musl, glibc)
   floor, floor-glibc     benches/floor, built the same ways
+  crowd                  benches/crowd (static musl)
   script                 benches/peers/robot_token.py
   page, plots            what is written: docs/performance.md, docs/performance
 ";
@@ -44,6 +45,7 @@ struct Given {
     helper_glibc: PathBuf,
     floor: PathBuf,
     floor_glibc: PathBuf,
+    crowd: PathBuf,
     script: PathBuf,
     page: PathBuf,
     plots: PathBuf,
@@ -80,6 +82,7 @@ fn given(arguments: &[String]) -> Result<Given> {
             "helper-glibc" => given.helper_glibc = path()?,
             "floor" => given.floor = path()?,
             "floor-glibc" => given.floor_glibc = path()?,
+            "crowd" => given.crowd = path()?,
             "script" => given.script = path()?,
             "page" => given.page = path()?,
             "plots" => given.plots = path()?,

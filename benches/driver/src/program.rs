@@ -75,8 +75,7 @@ impl Program {
         self.start_with(Stdio::null())
     }
 
-    /// One run that must succeed and whose output nobody reads. `input` is a file with what it
-    /// reads: less work for this program, which shares the processors with those that it times.
+    /// One run that must succeed and whose output nobody reads; what it reads is in a file.
     pub fn run_unheard(&self, input: &Path) -> Result<()> {
         let mut command = self.command();
         command.stdin(File::open(input)?).stdout(Stdio::null()).stderr(Stdio::null());
