@@ -12,7 +12,7 @@ use crate::peers::{self, EcrHelper};
 use crate::program::{Program, Running};
 use crate::scene::{Endpoint, Scene};
 use crate::statistics::Spread;
-use crate::ways::REGISTRY;
+use crate::ways::{REGISTRY, floor};
 use crate::{Given, Result};
 
 /// How many processes are in flight.
@@ -52,20 +52,25 @@ pub fn throughput(given: &Given) -> Result<Vec<Figure>> {
     let home = scene.home("one", REGISTRY, Endpoint::Given)?;
     let get = home.warm_get(&given.helper, REGISTRY)?;
     let ecr = EcrHelper::seeded(&scene)?;
-    let per_run = |time: Duration, runs: usize| time / u32::try_from(runs).unwrap_or(1);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let floor = floor(&scene, &given.floor)?;
+    let per_run = |program: &Program, runs: usize| -> Result<Duration> {
+        Ok(stream(given, &scene, program, runs)? / u32::try_from(runs)?)
+    };
+    let (mut ours, mut floors, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..given.runs(12) {
-        ours.push(per_run(stream(given, &scene, &get, OURS)?, OURS));
-        theirs.push(per_run(stream(given, &scene, &ecr.0, THEIRS)?, THEIRS));
+        ours.push(per_run(&get, OURS)?);
+        theirs.push(per_run(&ecr.0, THEIRS)?);
+        floors.push(per_run(&floor, OURS)?);
     }
     // More is better: the ratio of throughputs is that of times, turned over.
-    let turned = figure("", "", Target::AtLeast(15.0), &theirs, &ours);
-    Ok(vec![Figure {
-        name: "throughput of cached `get`s, 200 in flight".to_owned(),
-        against: peers::ECR_HELPER.to_owned(),
-        medians: turned.medians.map(|(theirs, ours)| (ours, theirs)),
-        ..turned
-    }])
+    let turned = |name: &str, target, times: &[Duration]| {
+        let figure = figure(name, peers::ECR_HELPER, target, &theirs, times);
+        Figure { medians: figure.medians.map(|(theirs, times)| (times, theirs)), ..figure }
+    };
+    Ok(vec![
+        turned("throughput of cached `get`s, 200 in flight", Target::AtLeast(15.0), &ours),
+        turned("throughput of the floor, 200 in flight", Target::None, &floors),
+    ])
 }
 
 /// A herd of cold `get`s, against one cold `get` and as many cached ones.

@@ -83,7 +83,7 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
             executed_among_many / executed,
             1.05,
         ),
-        at_most("cached `get`: page faults", faults, 80.0),
+        at_most("cached `get`: page faults", faults, 66.0),
         at_most("the floor: page faults", floor_faults, 50.0),
         exactly("cached `get`: sockets", sockets as f64, 0.0),
         exactly("cached `get`: threads", threads as f64, 0.0),
