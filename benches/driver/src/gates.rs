@@ -51,7 +51,7 @@ pub fn count(given: &Given) -> Result<Vec<Count>> {
     counts.extend(cold(given)?);
     let image = Image::of(&given.helper)?;
     counts.push(at_most("size of the binary, MB", image.megabytes, 6.0));
-    counts.push(at_most("relocations at the start", image.relocations as f64, 4_900.0));
+    counts.push(at_most("relocations at the start", image.relocations as f64, 4_400.0));
     let is_random = f64::from(u8::from(image.is_position_independent));
     counts.push(exactly("position-independent (1: addresses are random)", is_random, 1.0));
     Ok(counts)
@@ -76,7 +76,7 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
     Ok(vec![
         at_most("cached `get`: system calls", calls.count() as f64, 46.0),
         at_most("the floor: system calls", floor_calls.count() as f64, 38.0),
-        at_most("cached `get`: instructions", executed, 130_000.0),
+        at_most("cached `get`: instructions", executed, 124_000.0),
         at_most("the floor: instructions", executed_by_floor, 22_000.0),
         at_most(
             "cached `get` among 10,000 registries: instructions, to one",
