@@ -123,11 +123,11 @@ impl<'a> Cache<'a> {
 /// after two days (no token is counted as living for more than one); a plan, which is made again in
 /// no time, after thirty.
 fn longest_use(name: &str) -> Option<Duration> {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const DAY: Duration = Duration::from_hours(24);
     if name.starts_with(TEMPORARY) {
-        Some(Duration::from_secs(10 * 60))
+        Some(Duration::from_mins(10))
     } else if name.ends_with(suffix::LOCK) {
-        Some(Duration::from_secs(2 * 60 * 60))
+        Some(Duration::from_hours(2))
     } else if name.ends_with(suffix::ENTRY) {
         Some(2 * DAY)
     } else if name.ends_with(suffix::PLAN) {

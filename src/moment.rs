@@ -51,7 +51,7 @@ impl Moment {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -35,7 +35,7 @@ const AGING_BUDGET: Duration = Duration::from_secs(5);
 /// How long before its own deadline a waiter stops waiting.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long what discovery said is believed.
-const DISCOVERY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const DISCOVERY_LIFE: Duration = Duration::from_hours(24);
 
 /// The robot of a rule and its token if it is cached and Fresh: what a `get` costs nearly always.
 /// Anything else, a failure included, is nothing here: the long way tells.
@@ -558,7 +558,7 @@ impl Refresh<'_> {
             LockState::Failed(attempt) if attempt.conditions == self.conditions => attempt.failures,
             _ => 0,
         };
-        let hour = Duration::from_secs(60 * 60);
+        let hour = Duration::from_hours(1);
         Attempt {
             ran_out_of_aging_time: self.is_early_try(patience)
                 && failed.kind == StepFailureKind::Timeout,

@@ -69,10 +69,10 @@ impl Default for Options {
             version: Version::V3_18,
             reverse_proxy: true,
             discovery_timeout: Duration::from_secs(5),
-            proxy_timeout: Duration::from_secs(60),
+            proxy_timeout: Duration::from_mins(1),
             slow_discovery: Duration::from_secs(12),
             slow_jwks: Duration::from_secs(90),
-            robot_token_life: Duration::from_secs(3600),
+            robot_token_life: Duration::from_hours(1),
             chain: Chain::Direct,
             directory: None,
         }

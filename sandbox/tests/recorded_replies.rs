@@ -117,7 +117,7 @@ fn sandbox_for(case: &Case) -> Sandbox {
         proxy_timeout: if case.robot.as_deref() == Some("acme+slowjwks") {
             SHORT
         } else {
-            Duration::from_secs(60)
+            Duration::from_mins(1)
         },
         slow_discovery: TWICE,
         slow_jwks: TWICE,

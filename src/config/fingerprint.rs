@@ -172,7 +172,7 @@ mod tests {
         let newest = fingerprint.stamps.iter().filter_map(|(_, stamp)| *stamp);
         let newest = newest.map(Stamp::changed).max().expect("a stamp");
         let newest = Duration::from_nanos(u64::try_from(newest).expect("after 1970"));
-        assert!(!fingerprint.is_settled(newest.saturating_sub(Duration::from_secs(60))));
+        assert!(!fingerprint.is_settled(newest.saturating_sub(Duration::from_mins(1))));
         assert!(!fingerprint.is_settled(newest));
         assert!(!fingerprint.is_settled(newest + Duration::from_millis(1999)));
         assert!(fingerprint.is_settled(newest + Duration::from_secs(2)));

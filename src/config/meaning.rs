@@ -18,9 +18,9 @@ use crate::server::Server;
 /// The least time for a request, which a mistaken unit would fall short of.
 const LEAST: Duration = Duration::from_millis(100);
 /// The most time for a `get`: whoever called it has given up by then.
-const MOST: Duration = Duration::from_secs(600);
+const MOST: Duration = Duration::from_mins(10);
 /// Quay's tokens live an hour.
-const LONGEST_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_VALIDITY: Duration = Duration::from_hours(24);
 
 /// The rule that a registry's table makes. `identity` finds its identity, or adds to the table's
 /// mistakes.

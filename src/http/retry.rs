@@ -25,7 +25,7 @@ const PAUSE: (f64, f64) = (0.2, 0.5);
 /// What must be left after the pause for asking again to be worth it.
 const WORTHWHILE: Duration = Duration::from_secs(1);
 /// The longest time that a server is left alone because it said so.
-const LONGEST_REST: Duration = Duration::from_secs(3600);
+const LONGEST_REST: Duration = Duration::from_hours(1);
 
 /// Sends a request by `deadline` and tells it with status and duration at `info`. After a
 /// connection failure, 502, 503, 504 (and 500, if said so) it is sent once more, if there is time

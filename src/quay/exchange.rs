@@ -25,7 +25,7 @@ const LONGEST_CREDENTIALS: usize = 6123;
 /// The longest robot token that is taken, in bytes; Quay's have about 825.
 const LONGEST_ROBOT_TOKEN: usize = 8 << 10;
 /// The longest life that a robot token is believed to have (rule R13).
-const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 
 /// What Quay gave for an OIDC token.
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ mod tests {
         let body = robot_token(&json!({"sub": "fed_test+robot1", "iat": 100, "exp": 3700}));
         let script = Script::of([Ok(reply(200, &body))]);
         let given = exchange_with(&script, &testing::oidc_token()).expect("a token");
-        assert_eq!(given.lifetime, Duration::from_secs(3600));
+        assert_eq!(given.lifetime, Duration::from_hours(1));
         assert!(given.token.expose().starts_with("eyJ"));
         let asked = &script.asked()[0];
         assert_eq!(asked.url, "https://quay.example.com/oauth2/federation/robot/token");
@@ -200,7 +200,7 @@ mod tests {
     fn r13_a_life_of_more_than_24_hours_counts_as_24_hours() {
         let claims = json!({"sub": "fed_test+robot1", "iat": 0, "exp": 999_999_999});
         let given = answered(&robot_token(&claims)).expect("a token");
-        assert_eq!(given.lifetime, Duration::from_secs(86400));
+        assert_eq!(given.lifetime, Duration::from_hours(24));
     }
 
     #[test]

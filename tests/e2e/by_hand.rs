@@ -215,7 +215,7 @@ fn outlive_a_robot_token(at: &Bench) -> Result<(), String> {
     std::thread::sleep(LIFE);
     at.must_pull(&at.helped)?;
     assert_eq!(at.scene.exchanges(), 2);
-    quay.set_robot_token_life(Duration::from_secs(3600));
+    quay.set_robot_token_life(Duration::from_hours(1));
     at.helped.forget(host)?;
     at.must_pull(&at.helped)
 }

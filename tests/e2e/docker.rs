@@ -141,7 +141,7 @@ impl Bench {
         self.configure_helper(ROBOT);
         self.seat.forget(&self.host).unwrap_or_else(|error| panic!("{error}"));
         self.diary.forget();
-        self.scene.sandbox.quay().set_robot_token_life(Duration::from_secs(3600));
+        self.scene.sandbox.quay().set_robot_token_life(Duration::from_hours(1));
         self.scene.sandbox.quay().forget_requests();
     }
 
@@ -261,7 +261,7 @@ fn start_daemon(client: &Path, scene: &Scene, seat: &Seat) -> KilledOnDrop {
     let socket = seat.path("run/docker.sock");
     command.arg(format!("--host=unix://{}", socket.display()));
     let mut daemon = KilledOnDrop::start(&mut command, &log).expect("dockerd started");
-    wait_until("dockerd", Duration::from_secs(60), || {
+    wait_until("dockerd", Duration::from_mins(1), || {
         assert!(daemon.is_running(), "dockerd ended: {}", last_lines(&log));
         seat.command(&client.display().to_string(), ["version"]).succeed().is_ok()
     });

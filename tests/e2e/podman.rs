@@ -455,6 +455,6 @@ fn outlive_a_robot_token(at: &Bench) -> Result<(), String> {
     at.pull(&at.image).succeed()?;
     assert_ne!(at.seat.robot_token(host)?, first);
     assert_eq!(at.scene.exchanges(), 2);
-    quay.set_robot_token_life(Duration::from_secs(3600));
+    quay.set_robot_token_life(Duration::from_hours(1));
     at.seat.forget(host)
 }

@@ -729,7 +729,7 @@ fn r17_an_entry_never_replaces_one_that_has_more_left() {
 fn r17_leftovers_are_removed_at_most_sixteen_at_a_time() {
     let host = Host::new();
     host.token();
-    let old = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
+    let old = std::time::SystemTime::now() - Duration::from_hours(72);
     let make = |name: &str| {
         let path = host.cache.join(name);
         write_private(&path, "");

@@ -17,7 +17,7 @@ use crate::screens::check;
 use crate::scripts::check_described;
 use crate::simulation::{Does, HOST, Host, seconds};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn rule(host: &Host) -> Rule {
     let settings = quayfed::config::load(&host.world()).expect("a configuration").settings;

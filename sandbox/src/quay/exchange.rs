@@ -15,7 +15,7 @@ use crate::server::{Answer, lock};
 use crate::token::{self, Expected, Parsed};
 
 /// Where no reverse proxy sets a limit.
-const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
+const NO_LIMIT: Duration = Duration::from_hours(24);
 
 /// Why there is no robot token.
 enum Refusal {
