@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::discovery::discover;
@@ -10,14 +11,15 @@ use super::{Discovered, Fetched};
 use crate::config::place::AtKey;
 use crate::config::settings::{ClientAuth, ClientCredentials, Endpoint, Identity, SecretPlace};
 use crate::deadline::Deadline;
-use crate::failure::{Failure, StepFailure};
+use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::http::Transport;
 use crate::ownership::{Readers, read_secret_file};
 use crate::secret::Secret;
 use crate::world::World;
 
 /// Gets an access token from the provider, by `deadline`; discovery included, unless the endpoint
-/// is given or was discovered before.
+/// is given or was discovered before. One that was discovered before and fails may have moved: the
+/// issuer is asked where it is now, and another endpoint is tried.
 pub(super) fn fetch(
     world: &World,
     transport: &dyn Transport,
@@ -27,28 +29,43 @@ pub(super) fn fetch(
     deadline: Deadline,
 ) -> Result<Fetched, StepFailure> {
     let secret = secret_to_send(world, identity, settings).map_err(StepFailure::local)?;
-    let (endpoint, discovered) = match &settings.endpoint {
-        Endpoint::Given { token_endpoint, .. } => (token_endpoint.clone(), None),
-        Endpoint::Discovered { issuer } => {
-            let known = match discovered.filter(|known| known.issuer == *issuer) {
-                Some(known) => known,
-                None => discover(world, transport, identity, issuer, deadline)?,
-            };
-            (known.token_endpoint.clone(), Some(known))
+    let token_of = |endpoint: &Url| {
+        let grant = Grant {
+            identity,
+            endpoint,
+            client_id: &settings.client_id,
+            client_auth: settings.client_auth,
+            client_secret: &settings.client_secret,
+            scopes: &settings.scopes,
+            form: form(world, settings, &secret),
+            authorization: authorization(world, settings, &secret),
+        };
+        request_token(world, transport, grant, deadline)
+    };
+    let issuer = match &settings.endpoint {
+        Endpoint::Discovered { issuer } => issuer,
+        Endpoint::Given { token_endpoint, .. } => {
+            return Ok(Fetched { token: token_of(token_endpoint)?, discovered: None });
         }
     };
-    let grant = Grant {
-        identity,
-        endpoint: &endpoint,
-        client_id: &settings.client_id,
-        client_auth: settings.client_auth,
-        client_secret: &settings.client_secret,
-        scopes: &settings.scopes,
-        form: form(world, settings, &secret),
-        authorization: authorization(world, settings, &secret),
+    let by = |found: Discovered| {
+        let token = token_of(&found.token_endpoint)?;
+        Ok(Fetched { token, discovered: Some(found) })
     };
-    let token = request_token(world, transport, grant, deadline)?;
-    Ok(Fetched { token, discovered })
+    let discover = || discover(world, transport, identity, issuer, deadline);
+    let Some(known) = discovered.filter(|known| known.issuer == *issuer) else {
+        return by(discover()?);
+    };
+    let failed = match by(known.clone()) {
+        Err(failed) if failed.kind == StepFailureKind::Network && failed.retry_after.is_none() => {
+            failed
+        }
+        fetched => return fetched,
+    };
+    match discover() {
+        Ok(now) if now != known => by(now),
+        _ => Err(failed),
+    }
 }
 
 /// Reads the client's secret where it is to be sent: its file must be fit for that, too.

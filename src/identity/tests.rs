@@ -172,6 +172,51 @@ mod requests {
         assert_eq!((script.count(), again.discovered), (1, known));
     }
 
+    /// What was discovered when the endpoint was elsewhere.
+    fn moved() -> Discovered {
+        let elsewhere = url("https://sso.example.com/before/token");
+        Discovered { issuer: ISSUER.to_owned(), token_endpoint: elsewhere }
+    }
+
+    #[test]
+    fn r18_an_endpoint_that_has_moved_is_found_in_the_same_fetch() {
+        for gone in [Ok(reply(404, "")), fault(TransportFault::Name), fault(TransportFault::Tls)] {
+            let retried = matches!(&gone, Err(error) if error.kind == TransportFault::Name);
+            let mut replies = vec![gone.clone(); 1 + usize::from(retried)];
+            replies.extend([document(), given()]);
+            let script = Script::of(replies);
+            let fetched = fetch_with(discovering(), Some(moved()), &script).expect("a token");
+            let found = fetched.discovered.expect("discovered");
+            assert_eq!(found.token_endpoint, url(ENDPOINT));
+            assert_eq!(script.asked().last().map(|asked| asked.url.clone()), Some(ENDPOINT.into()));
+        }
+    }
+
+    #[test]
+    fn r18_an_endpoint_that_has_not_moved_is_not_asked_again() {
+        let known = Discovered { issuer: ISSUER.to_owned(), token_endpoint: url(ENDPOINT) };
+        let refusal = || json_reply(401, &json!({"error": "invalid_client"}));
+        let told = |replies: Vec<Result<Response, TransportError>>| {
+            let (script, count) = (Script::of(replies.clone()), replies.len());
+            let failed = fetch_with(discovering(), Some(known.clone()), &script);
+            assert_eq!(script.count(), count);
+            shown(&failed.expect_err("a failure").failure)
+        };
+        let direct = told(vec![refusal(), document()]);
+        assert!(direct.contains("`invalid_client`"), "{direct}");
+        assert_eq!(told(vec![refusal(), Ok(reply(404, ""))]), direct, "the first failure is told");
+    }
+
+    #[test]
+    fn r18_nobody_is_asked_where_the_endpoint_is_when_it_is_late_or_busy() {
+        let mut busy = reply(429, "");
+        busy.retry_after = Some("90".to_owned());
+        for answer in [Ok(busy), fault(TransportFault::Timeout)] {
+            let script = Script::of([answer]);
+            fetch_with(discovering(), Some(moved()), &script).expect_err("a failure");
+        }
+    }
+
     #[test]
     fn what_was_discovered_for_another_issuer_does_not_count() {
         let known = Discovered {
