@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn r10_what_is_written_changes_only_with_its_format() {
-        let moment = Moment::new(Duration::from_hours(500000), Duration::from_mins(5));
+        let moment = Moment::new(Duration::from_hours(500_000), Duration::from_mins(5));
         let written = Written {
             rule: "h/org",
             robot: "acme+ci",
