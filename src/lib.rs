@@ -42,6 +42,7 @@ use failure::Failure;
 use http::HttpTransport;
 use protocol::{Answer, Asked, PROGRAM, read_to_end, write_out};
 use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::isatty;
 use terminal::{Looks, Terminal};
 use world::World;
 
@@ -97,14 +98,25 @@ fn refused(command: &Command, failure: Failure) -> Answer {
 
 fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answer) -> Answer {
     let deadline = Deadline::after(began, TIME_FOR_INPUT);
-    match read_to_end(stdin(), deadline, || world.clock.boot()) {
+    match read_to_end(stdin(), deadline, || world.clock.boot(), tell_whom_it_waits_for) {
         Asked::Text(text) => answer(text.expose()),
         Asked::Unreadable => Answer::not_found(),
-        Asked::TooLate => Answer::Failed(Failure::new(
-            format!("no server name on standard input within {} s", TIME_FOR_INPUT.as_secs()),
-            format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"),
-        )),
+        Asked::TooLate => Answer::Failed(waited_for(format!(
+            "no server name on standard input within {} s",
+            TIME_FOR_INPUT.as_secs()
+        ))),
     }
+}
+
+fn tell_whom_it_waits_for() {
+    if isatty(stdin()) {
+        let failure = waited_for("waiting for a server name on standard input".to_owned());
+        write_out(stderr(), &Answer::Failed(failure).stderr());
+    }
+}
+
+fn waited_for(cause: String) -> Failure {
+    Failure::new(cause, format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"))
 }
 
 /// Kept apart, as what follows: a cached `get` would have more code to map and more stack to touch.

@@ -27,6 +27,9 @@ const LONGEST_INPUT: usize = 64 * 1024;
 /// Room for what is usually read of it: the name of a server.
 const USUAL_INPUT: usize = 512;
 
+/// After how long somebody at a terminal is told what they are waited for.
+const LATE: Duration = Duration::from_secs(1);
+
 /// How one run of the program ends.
 #[derive(Debug)]
 pub enum Answer {
@@ -143,14 +146,24 @@ pub enum Asked {
 }
 
 /// Reads standard input to its end, so that a client's write never breaks. `boot` reads the boot
-/// clock. What comes may be a secret: `store` hands over a password.
-pub fn read_to_end(input: impl AsFd, deadline: Deadline, boot: impl Fn() -> Duration) -> Asked {
+/// clock; `when_late` is called where nothing comes for a second, as no client lets one wait. What
+/// comes may be a secret: `store` hands over a password.
+pub fn read_to_end(
+    input: impl AsFd,
+    deadline: Deadline,
+    boot: impl Fn() -> Duration,
+    when_late: impl FnOnce(),
+) -> Asked {
     let input = input.as_fd();
+    let mut when_late = Some(when_late);
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_INPUT));
     let mut is_too_long = false;
     loop {
-        if !wait_for(input, deadline.left(boot())) {
-            return Asked::TooLate;
+        let left = deadline.left(boot());
+        if !wait_for(input, if when_late.is_some() { left.min(LATE) } else { left }) {
+            let Some(tell) = when_late.take() else { return Asked::TooLate };
+            tell();
+            continue;
         }
         match rustix::io::read(input, spare_capacity(&mut bytes)) {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
@@ -209,7 +222,36 @@ pub fn write_out(output: impl AsFd, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
     use super::*;
+
+    #[test]
+    fn who_lets_it_wait_is_told_once_and_still_has_all_the_time() {
+        let (input, mut client) = std::io::pipe().expect("a pipe");
+        let began = Instant::now();
+        let (boot, told) = (|| began.elapsed(), std::cell::Cell::new(0));
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(1500));
+            client.write_all(b"quay.example.com\n")
+        });
+        let deadline = Deadline::after(Duration::ZERO, Duration::from_secs(25));
+        let asked = read_to_end(input, deadline, boot, || told.set(told.get() + 1));
+        assert!(matches!(asked, Asked::Text(text) if text.expose() == "quay.example.com\n"));
+        assert_eq!(told.get(), 1);
+        writer.join().expect("no panic").expect("written");
+    }
+
+    #[test]
+    fn r2_what_does_not_come_in_time_is_too_late() {
+        let (input, _client) = std::io::pipe().expect("a pipe");
+        let began = Instant::now();
+        let deadline = Deadline::after(Duration::ZERO, Duration::from_millis(1200));
+        let asked = read_to_end(input, deadline, || began.elapsed(), || {});
+        assert!(matches!(asked, Asked::TooLate));
+        assert!(began.elapsed() >= Duration::from_millis(1200));
+    }
 
     #[test]
     fn credentials_have_the_keys_that_strict_clients_insist_on() {
