@@ -27,7 +27,7 @@ use crate::config::settings::{Connection, ProxyChoice};
 use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
 use crate::world::World;
-use ahead::{Ahead, ByErrand};
+use ahead::{Ahead, AheadLayer};
 use proxy::Proxy;
 use witness::{Seen, Witness};
 
@@ -346,7 +346,7 @@ impl<'w> HttpTransport<'w> {
             .retry(reqwest::retry::never())
             .http1_only()
             .tls_backend_preconfigured(self.tls(roots)?)
-            .connector_layer(ByErrand)
+            .connector_layer(AheadLayer)
             // Without this the client would read the environment by itself.
             .no_proxy();
         let builder = match &proxy {
@@ -431,7 +431,6 @@ impl Drop for HttpTransport<'_> {
     /// A name lookup runs on a thread that cannot be stopped: it is left behind, not waited for,
     /// so that it holds neither the answer nor the deadline (rule R26).
     fn drop(&mut self) {
-        self.ahead.take();
         self.clients.borrow_mut().clear();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

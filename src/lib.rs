@@ -119,7 +119,8 @@ fn waited_for(cause: String) -> Failure {
     Failure::new(cause, format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"))
 }
 
-/// Kept apart, as what follows: a cached `get` would have more code to map and more stack to touch.
+/// Kept apart, as [`tell_parsed`] is: a cached `get` would have more code to map and more stack to
+/// touch.
 #[cold]
 fn run_for_people(world: &World, command: &command::Command) -> u8 {
     let mut terminal = Terminal::of_process(world.environment.get("NO_COLOR").is_some());

@@ -222,21 +222,22 @@ pub fn write_out(output: impl AsFd, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::io::Write as _;
-    use std::time::Instant;
 
     use super::*;
+    use crate::world::{Clock as _, SystemClock};
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a client is a process of its own")]
     fn who_lets_it_wait_is_told_once_and_still_has_all_the_time() {
         let (input, mut client) = std::io::pipe().expect("a pipe");
-        let began = Instant::now();
-        let (boot, told) = (|| began.elapsed(), std::cell::Cell::new(0));
         let writer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(1500));
+            SystemClock.sleep(Duration::from_millis(1500));
             client.write_all(b"quay.example.com\n")
         });
-        let deadline = Deadline::after(Duration::ZERO, Duration::from_secs(25));
+        let (boot, told) = (|| SystemClock.boot(), Cell::new(0));
+        let deadline = Deadline::after(boot(), Duration::from_secs(25));
         let asked = read_to_end(input, deadline, boot, || told.set(told.get() + 1));
         assert!(matches!(asked, Asked::Text(text) if text.expose() == "quay.example.com\n"));
         assert_eq!(told.get(), 1);
@@ -246,11 +247,10 @@ mod tests {
     #[test]
     fn r2_what_does_not_come_in_time_is_too_late() {
         let (input, _client) = std::io::pipe().expect("a pipe");
-        let began = Instant::now();
-        let deadline = Deadline::after(Duration::ZERO, Duration::from_millis(1200));
-        let asked = read_to_end(input, deadline, || began.elapsed(), || {});
+        let deadline = Deadline::after(SystemClock.boot(), Duration::from_millis(1200));
+        let asked = read_to_end(input, deadline, || SystemClock.boot(), || {});
         assert!(matches!(asked, Asked::TooLate));
-        assert!(began.elapsed() >= Duration::from_millis(1200));
+        assert!(deadline.left(SystemClock.boot()).is_zero());
     }
 
     #[test]

@@ -4,30 +4,33 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
-use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 use url::{Origin, Url};
 
 use super::ClientKey;
 
-/// How old a connection may be. Proxies close one that says nothing after 10 s or more.
+/// How old a connection may be. Proxies give up one that says nothing after a while, such
+/// as 10 s.
 const LONGEST_AGE: Duration = Duration::from_secs(5);
+/// How long a request waits for one that is under way: it may be stuck where a fresh one is not.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 tokio::task_local! {
     /// What the connector does for the request that is being polled.
-    static ERRAND: Cell<Errand>;
+    static MODE: Cell<Mode>;
 }
 
 /// What a connector is told to do.
 #[derive(Default)]
-enum Errand {
+enum Mode {
     /// To connect for the request.
     #[default]
     Connect,
@@ -76,20 +79,21 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Begins a connection to a URL by polling a request to it once: all that the request is for
-    /// happens then. In the context of a runtime, which goes on with the connection whenever it
-    /// runs. `now` is the boot clock's: a server does not wait while this host sleeps.
+    /// Begins a connection to a URL by polling a request to it once: that reaches the connector,
+    /// which is all it is for, and it is dropped unsent. Call it within a runtime's context; the
+    /// connection goes on whenever that runs. `now` is the boot clock's: a server does not wait
+    /// while this host sleeps.
     pub(super) fn begin(
         url: &Url,
         client: ClientKey,
         now: Duration,
         request: impl Future,
     ) -> Option<Self> {
-        let errand = ERRAND.sync_scope(Cell::new(Errand::Begin), || {
+        let mode = MODE.sync_scope(Cell::new(Mode::Begin), || {
             let _ = pin!(request).poll(&mut Context::from_waker(Waker::noop()));
-            ERRAND.with(Cell::take)
+            MODE.with(Cell::take)
         });
-        let Errand::Begun(connecting) = errand else { return None };
+        let Mode::Begun(connecting) = mode else { return None };
         Some(Self { origin: url.origin(), client, began: now, connecting })
     }
 
@@ -106,15 +110,15 @@ impl Ahead {
 
 /// Sends a request, over the connection that was begun for it if there is one that serves.
 pub(super) async fn over<F: Future>(ahead: Option<Ahead>, request: F) -> F::Output {
-    let errand = ahead.map_or(Errand::Connect, |ahead| Errand::Take(ahead.connecting));
-    ERRAND.scope(Cell::new(errand), request).await
+    let mode = ahead.map_or(Mode::Connect, |ahead| Mode::Take(ahead.connecting));
+    MODE.scope(Cell::new(mode), request).await
 }
 
 /// Makes a client's connector a [`Connector`].
 #[derive(Clone, Copy)]
-pub(super) struct ByErrand;
+pub(super) struct AheadLayer;
 
-impl<S> Layer<S> for ByErrand {
+impl<S> Layer<S> for AheadLayer {
     type Service = Connector<S>;
 
     fn layer(&self, inner: S) -> Connector<S> {
@@ -122,8 +126,8 @@ impl<S> Layer<S> for ByErrand {
     }
 }
 
-/// A connector that does what its errand says. Which server it is asked for it cannot see: to give
-/// it the right errand is for whoever sends.
+/// A connector that does what its mode says. Which server it is asked for it cannot see: to give
+/// it the right mode is for whoever sends.
 #[derive(Clone)]
 pub(super) struct Connector<S> {
     inner: S,
@@ -131,11 +135,10 @@ pub(super) struct Connector<S> {
 
 impl<S, Server> Service<Server> for Connector<S>
 where
-    S: Service<Server> + Clone + Send + 'static,
+    S: Service<Server>,
     S::Response: Read + Unpin + Send + 'static,
     S::Error: Send + 'static,
     S::Future: Send + 'static,
-    Server: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -146,26 +149,22 @@ where
     }
 
     fn call(&mut self, server: Server) -> Self::Future {
-        match ERRAND.try_with(Cell::take).unwrap_or_default() {
-            Errand::Connect | Errand::Begun(_) => Box::pin(self.inner.call(server)),
-            Errand::Begin => {
-                let connecting = self.inner.call(server);
-                let outcome = async { Box::new(connecting.await) as Box<_> };
-                let begun = Errand::Begun(Connecting(tokio::spawn(outcome)));
-                ERRAND.with(|errand| errand.set(begun));
+        // It does nothing before it is polled.
+        let fresh = self.inner.call(server);
+        match MODE.try_with(Cell::take).unwrap_or_default() {
+            Mode::Connect | Mode::Begun(_) => Box::pin(fresh),
+            Mode::Begin => {
+                let outcome = async { Box::new(fresh.await) as Box<_> };
+                let begun = Mode::Begun(Connecting(tokio::spawn(outcome)));
+                MODE.with(|mode| mode.set(begun));
                 Box::pin(pending())
             }
-            Errand::Take(connecting) => {
-                // The one that is ready, as `poll_ready` has said.
-                let fresh = self.inner.clone();
-                let mut inner = mem::replace(&mut self.inner, fresh);
-                Box::pin(async move {
-                    match connecting.outcome().await {
-                        Some(outcome) => outcome,
-                        None => inner.call(server).await,
-                    }
-                })
-            }
+            Mode::Take(connecting) => Box::pin(async {
+                match timeout(LONGEST_WAIT, connecting.outcome()).await {
+                    Ok(Some(outcome)) => outcome,
+                    Ok(None) | Err(_) => fresh.await,
+                }
+            }),
         }
     }
 }

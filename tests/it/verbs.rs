@@ -336,9 +336,7 @@ fn version_is_told_in_the_form_of_the_other_helpers() {
 #[test]
 fn no_verb_is_answered_with_the_usage_and_an_unknown_one_by_its_name() {
     let home = home();
-    let none = Ran::from(
-        start(home.command(crate::binary::program()), "").wait_with_output().expect("an end"),
-    );
+    let none = Ran::from(start(home.command(program()), "").wait_with_output().expect("an end"));
     assert_eq!(none.code, Some(1));
     assert_eq!(
         none.stdout.lines().next(),
@@ -358,9 +356,7 @@ fn no_verb_is_answered_with_the_usage_and_an_unknown_one_by_its_name() {
 #[test]
 fn a_verb_with_anything_behind_it_is_answered_with_the_usage_and_told_what_is_wrong() {
     let home = home();
-    let usage = Ran::from(
-        start(home.command(crate::binary::program()), "").wait_with_output().expect("an end"),
-    );
+    let usage = Ran::from(start(home.command(program()), "").wait_with_output().expect("an end"));
     for (arguments, cause, hint) in [
         (
             ["get", "quay.example.com"],

@@ -2,8 +2,8 @@
 //! the file INPUT as its standard input and this program's output as its own, and so many of them at
 //! once. Fails if any run fails.
 //!
-//! A process of its own and linked to musl, since the C library's `posix_spawn` of glibc makes some
-//! 130 system calls for every process, and a small program forks faster than a large one.
+//! A process of its own and linked to musl, since glibc's `posix_spawn` makes some 130
+//! system calls for every process, and a small program forks faster than a large one.
 
 use std::env;
 use std::error::Error;

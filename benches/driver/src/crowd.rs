@@ -18,22 +18,27 @@ use crate::{Given, Result};
 /// How many processes are in flight.
 const CROWD: usize = 200;
 
-/// How long it takes until so many runs have ended, `CROWD` of them in flight at any time. They are
-/// started by `benches/crowd`, once for each processor.
-fn stream(given: &Given, scene: &Scene, program: &Program, runs: usize) -> Result<Duration> {
+/// What a run takes of the time until all of at least so many have ended, about `CROWD` of them in
+/// flight at any time. They are started by `benches/crowd`, once for each processor.
+fn per_run(given: &Given, scene: &Scene, program: &Program, runs: usize) -> Result<Duration> {
     let input = scene.path("input");
     fs::write(&input, program.what_it_reads())?;
-    let launchers = thread::available_parallelism()?.get();
-    let share = |all: usize| OsString::from((all / launchers).to_string());
-    let crowd = [given.crowd.clone().into(), input.clone().into(), share(runs), share(CROWD)];
-    let launcher = program.under(&crowd);
+    let launchers = thread::available_parallelism()?.get().min(CROWD);
+    let (runs_of_each, crowd_of_each) = (runs.div_ceil(launchers), CROWD.div_ceil(launchers));
+    let number = |number: usize| OsString::from(number.to_string());
+    let launcher = program.under(&[
+        given.crowd.clone().into(),
+        input.clone().into(),
+        number(runs_of_each),
+        number(crowd_of_each),
+    ]);
     let began = Instant::now();
     thread::scope(|scope| {
         let run = || launcher.run_unheard(&input).map_err(|error| error.to_string());
         let lanes: Vec<_> = (0..launchers).map(|_| scope.spawn(run)).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| "a lane has panicked")?)
     })?;
-    Ok(began.elapsed())
+    Ok(began.elapsed() / u32::try_from(runs_of_each * launchers)?)
 }
 
 /// From the start of the first of `CROWD` runs to the end of the last.
@@ -53,14 +58,11 @@ pub fn throughput(given: &Given) -> Result<Vec<Figure>> {
     let get = home.warm_get(&given.helper, REGISTRY)?;
     let ecr = EcrHelper::seeded(&scene)?;
     let floor = floor(&scene, &given.floor)?;
-    let per_run = |program: &Program, runs: usize| -> Result<Duration> {
-        Ok(stream(given, &scene, program, runs)? / u32::try_from(runs)?)
-    };
     let (mut ours, mut floors, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..given.runs(12) {
-        ours.push(per_run(&get, OURS)?);
-        theirs.push(per_run(&ecr.0, THEIRS)?);
-        floors.push(per_run(&floor, OURS)?);
+        ours.push(per_run(given, &scene, &get, OURS)?);
+        theirs.push(per_run(given, &scene, &ecr.0, THEIRS)?);
+        floors.push(per_run(given, &scene, &floor, OURS)?);
     }
     // More is better: the ratio of throughputs is that of times, turned over.
     let turned = |name: &str, target, times: &[Duration]| {

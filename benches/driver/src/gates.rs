@@ -52,6 +52,8 @@ pub fn count(given: &Given) -> Result<Vec<Count>> {
     let image = Image::of(&given.helper)?;
     counts.push(at_most("size of the binary, MB", image.megabytes, 6.0));
     counts.push(at_most("relocations at the start", image.relocations as f64, 4_400.0));
+    let is_bound = f64::from(u8::from(image.is_bound_at_start));
+    counts.push(exactly("bound at the start (1: RELRO covers all addresses)", is_bound, 1.0));
     let is_random = f64::from(u8::from(image.is_position_independent));
     counts.push(exactly("position-independent (1: addresses are random)", is_random, 1.0));
     Ok(counts)

@@ -75,6 +75,8 @@ pub struct Image {
     pub megabytes: f64,
     /// Whether it may be loaded anywhere (`ET_DYN`): without that, no randomized addresses.
     pub is_position_independent: bool,
+    /// Whether all addresses are bound at the start (`DF_BIND_NOW`): none of them stays writable.
+    pub is_bound_at_start: bool,
     /// The addresses in it that are put right before it begins, each page of them a page fault.
     pub relocations: u64,
 }
@@ -82,6 +84,10 @@ pub struct Image {
 /// Types of sections with relocations: one entry of 24 bytes each, and packed.
 const SHT_RELA: u64 = 4;
 const SHT_RELR: u64 = 19;
+/// The section of what the loader is told, and in it the flags.
+const SHT_DYNAMIC: u64 = 6;
+const DT_FLAGS: u64 = 30;
+const DF_BIND_NOW: u64 = 8;
 
 impl Image {
     /// Reads the headers of an ELF file of 64 bits in this machine's order of bytes.
@@ -92,18 +98,26 @@ impl Image {
             number[..size].copy_from_slice(bytes.get(at..at + size)?);
             Some(u64::from_le_bytes(number))
         };
-        let relocations = || {
+        let mut is_bound_at_start = false;
+        let mut relocations = || {
             let first = usize::try_from(number(0x28, 8)?).ok()?;
             let (size, count) = (number(0x3a, 2)?, number(0x3c, 2)?);
             let mut relocations = 0;
             for section in 0..count {
                 let at = first + usize::try_from(section * size).ok()?;
                 let (kind, length) = (number(at + 4, 4)?, number(at + 32, 8)?);
+                let start = usize::try_from(number(at + 24, 8)?).ok()?;
+                let end = start + usize::try_from(length).ok()?;
                 relocations += match kind {
                     SHT_RELA => length / 24,
+                    SHT_DYNAMIC => {
+                        is_bound_at_start |= (start..end).step_by(16).any(|at| {
+                            number(at, 8) == Some(DT_FLAGS)
+                                && number(at + 8, 8).is_some_and(|flags| flags & DF_BIND_NOW != 0)
+                        });
+                        0
+                    }
                     SHT_RELR => {
-                        let start = usize::try_from(number(at + 24, 8)?).ok()?;
-                        let end = start + usize::try_from(length).ok()?;
                         // An address, or with its lowest bit set a map of those that follow.
                         let packed =
                             |entry: u64| if entry & 1 == 0 { 1 } else { entry.count_ones() - 1 };
@@ -116,10 +130,12 @@ impl Image {
             }
             Some(relocations)
         };
+        let relocations = relocations().ok_or("no ELF file")?;
         Ok(Self {
             megabytes: bytes.len() as f64 / 1e6,
             is_position_independent: number(16, 2) == Some(3),
-            relocations: relocations().ok_or("no ELF file")?,
+            is_bound_at_start,
+            relocations,
         })
     }
 }

@@ -467,6 +467,45 @@ fn a_connection_made_ahead_is_closed_with_the_transport_and_nothing_was_sent() {
     assert_eq!(quay.asked(), []);
 }
 
+/// A port that leads to the sandbox's Quay; but whoever connects first is left without a word, on the
+/// connection that is kept.
+fn stuck_at_first(sandbox: &Sandbox) -> (u16, Arc<Mutex<Option<TcpStream>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (behind, first) = (sandbox.quay().host(), Arc::new(Mutex::new(None)));
+    let kept = Arc::clone(&first);
+    thread::spawn(move || {
+        let mut streams = listener.incoming().flatten();
+        *kept.lock().expect("no panic") = streams.next();
+        for near in streams {
+            let far = TcpStream::connect(&behind).expect("connected");
+            for (mut from, mut to) in [(&near, &far), (&far, &near)]
+                .map(|(from, to)| (from.try_clone().expect("a copy"), to.try_clone().expect("one")))
+            {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    (port, first)
+}
+
+#[test]
+fn a_connection_that_is_stuck_is_waited_for_three_seconds_and_then_replaced() {
+    let (world, sandbox) = (world(), Sandbox::start());
+    let (port, first) = stuck_at_first(&sandbox);
+    let connection =
+        Connection { ca_file: Some(sandbox.ca_file().to_owned()), ..Connection::default() };
+    let url = Url::parse(&format!("https://localhost:{port}/exchange")).expect("a URL");
+    let transport = HttpTransport::new(&world);
+    transport.connect_ahead(&url, &connection);
+    let seen = Arc::clone(&first);
+    ask_another_until(&transport, move || seen.lock().expect("no panic").is_some());
+    let began = Instant::now();
+    ask_within(&transport, &url, &connection, Duration::from_secs(15)).expect("a reply");
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(sandbox.quay().requests().len(), 1);
+}
+
 #[test]
 fn r26_a_connection_under_way_holds_neither_the_time_of_its_request_nor_the_end() {
     let (world, quay) = (world(), Peer::doing(&[Does::Listen]));
