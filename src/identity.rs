@@ -4,6 +4,7 @@
 
 mod client_credentials;
 mod discovery;
+mod grant;
 mod refusal;
 mod token_endpoint;
 mod token_file;

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use crate::Options;
 use crate::fault::{Fault, Recorded, Times};
 use crate::http::{Reply, Request};
+use crate::keys::Algorithm;
 use crate::keys::{self, RsaKey, Slot};
 use crate::server::{Answer, Control, Listener, Service, lock};
 use crate::tls::{Authority, ServerCertificate};
-use crate::token::{Algorithm, Minter, TokenShape};
+use crate::token::{Minter, TokenShape};
 
 pub use token_endpoint::{AuthMethod, Client, TokenRequest};
 

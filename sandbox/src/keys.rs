@@ -15,7 +15,35 @@ use ring::signature::{
 use rsa::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
 
-use crate::token::Algorithm;
+/// What a token is signed with (the `alg` header, RFC 7518, 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    Rs256,
+    /// RSA PKCS#1 v1.5 with SHA-384.
+    Rs384,
+    /// RSA PKCS#1 v1.5 with SHA-512.
+    Rs512,
+    /// ECDSA with P-256 and SHA-256. The issuer lists its EC key from then on.
+    Es256,
+    /// HMAC with SHA-256, of a fixed secret.
+    Hs256,
+    /// No signature at all.
+    None,
+}
+
+impl Algorithm {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Es256 => "ES256",
+            Self::Hs256 => "HS256",
+            Self::None => "none",
+        }
+    }
+}
 
 const RSA_BITS: usize = 2048;
 

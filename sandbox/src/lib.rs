@@ -33,8 +33,9 @@ use tempfile::TempDir;
 
 pub use fault::{Fault, Recorded, Times};
 pub use issuer::{AuthMethod, Client, Issuer, TokenRequest};
+pub use keys::Algorithm;
 pub use quay::{EXCHANGE_PATH, Quay, Version};
-pub use token::{Algorithm, KeyId, SignedBy, TokenShape, claims_of};
+pub use token::{KeyId, SignedBy, TokenShape, claims_of};
 
 /// The subject of a default token, and the one that the default robots are bound to.
 pub const DEFAULT_SUBJECT: &str = "repo:acme/app:ref:refs/heads/main";

@@ -18,10 +18,11 @@ use serde_json::{Map, Value, json};
 use crate::Options;
 use crate::fault::{Fault, Recorded, Times};
 use crate::http::{Reply, Request};
+use crate::keys::Algorithm;
 use crate::keys::{self, Slot};
 use crate::server::{Answer, Control, Listener, Service, lock};
 use crate::tls::{self, ServerCertificate};
-use crate::token::{Algorithm, Minter, SignedBy, TokenShape};
+use crate::token::{Minter, SignedBy, TokenShape};
 
 /// The path of the exchange: a federated robot's OIDC token for a robot token.
 pub const EXCHANGE_PATH: &str = "/oauth2/federation/robot/token";

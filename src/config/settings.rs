@@ -242,6 +242,17 @@ pub enum SecretPlace {
     Credential(String),
 }
 
+impl SecretPlace {
+    /// The key that says where a client's secret is.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::File(_) => "client_secret_file",
+            Self::Variable(_) => "client_secret_env",
+            Self::Credential(_) => "client_secret_credential",
+        }
+    }
+}
+
 /// Settings of a token file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFile {

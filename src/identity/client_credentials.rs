@@ -6,7 +6,8 @@ use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::discovery::discover;
-use super::token_endpoint::{Grant, request_token};
+use super::grant::Grant;
+use super::token_endpoint::request_token;
 use super::{Discovered, Fetched};
 use crate::config::place::AtKey;
 use crate::config::settings::{ClientAuth, ClientCredentials, Endpoint, Identity, SecretPlace};
@@ -112,16 +113,7 @@ pub(super) fn read_secret(
             )),
         },
     };
-    read.map_err(|failure| AtKey { key: key_of_secret(place), failure })
-}
-
-/// The key that says where the client's secret is.
-pub(super) const fn key_of_secret(place: &SecretPlace) -> &'static str {
-    match place {
-        SecretPlace::File(_) => "client_secret_file",
-        SecretPlace::Variable(_) => "client_secret_env",
-        SecretPlace::Credential(_) => "client_secret_credential",
-    }
+    read.map_err(|failure| AtKey { key: place.key(), failure })
 }
 
 /// The form of the request, with the client in it where it is not in the header.

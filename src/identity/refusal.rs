@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::client_credentials::key_of_secret;
-use super::token_endpoint::Grant;
+use super::grant::Grant;
 use crate::config::settings::{ClientAuth, SecretPlace};
 use crate::failure::{Failure, StepFailure};
 use crate::http::{Response, retry_after};
@@ -99,7 +98,7 @@ fn url_key(grant: &Grant<'_>) -> String {
 
 /// Where the client's secret is, and the key that says so.
 fn secret(grant: &Grant<'_>) -> String {
-    let key = grant.identity.place.key(key_of_secret(grant.client_secret));
+    let key = grant.identity.place.key(grant.client_secret.key());
     match grant.client_secret {
         SecretPlace::File(path) => format!("`{}` ({key})", path.display()),
         SecretPlace::Variable(name) if *name == key => format!("the variable {name}"),

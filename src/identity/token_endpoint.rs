@@ -3,30 +3,14 @@
 
 use std::time::Duration;
 
-use url::Url;
-
 use super::IdToken;
+use super::grant::Grant;
 use super::refusal::{explain, no_access_token, no_jwt};
-use crate::config::settings::{ClientAuth, Identity, SecretPlace};
 use crate::deadline::Deadline;
 use crate::failure::StepFailure;
 use crate::http::{Body, Request, Retry500, Transport, send_by};
 use crate::secret::Secret;
 use crate::world::World;
-
-/// A grant to ask for a token by, with what an explanation names.
-pub(super) struct Grant<'a> {
-    pub(super) identity: &'a Identity,
-    pub(super) endpoint: &'a Url,
-    pub(super) client_id: &'a str,
-    pub(super) client_auth: ClientAuth,
-    pub(super) client_secret: &'a SecretPlace,
-    pub(super) scopes: &'a [String],
-    /// The body, form-encoded.
-    pub(super) form: Secret<String>,
-    /// The Authorization header.
-    pub(super) authorization: Option<Secret<String>>,
-}
 
 /// Asks for an access token, by `deadline`.
 pub(super) fn request_token(
@@ -55,13 +39,4 @@ pub(super) fn request_token(
     world.redactor.remember(&token);
     let segments = token.expose().split('.').count();
     IdToken::parse(token).map_err(|fault| no_jwt(world, &grant, fault, segments))
-}
-
-impl Grant<'_> {
-    /// The token endpoint as a message names it, without its query.
-    pub(super) fn server(&self, world: &World) -> String {
-        let mut url = self.endpoint.clone();
-        url.set_query(None);
-        format!("the token endpoint `{}`", world.redactor.clean(url.as_str()))
-    }
 }
