@@ -1,4 +1,5 @@
-//! Hands the linker the order of functions and constants of a release (src/order.ld). It changes nothing but speed.
+//! Hands the linker the order of functions and constants of a release (src/order.ld). It changes
+//! nothing but speed.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 #![allow(clippy::disallowed_methods, reason = "this is how cargo speaks to a build script")]

@@ -60,6 +60,7 @@ pub fn get<'t>(
     }
 }
 
+// Cold, as `erase` and `list` are: what a cached `get` goes through stays small.
 /// Answers `store`. Nothing is ever stored: `docker login` calls it after `get`, and a yes to
 /// another user's name would be a lie.
 #[cold]

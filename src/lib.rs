@@ -58,16 +58,18 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         return finish(world, &refused(&command, failure), began);
     }
     let answer = match command {
-        Command::Get => with_input(world, began, |asked| {
+        Command::Get => with_input(world, "get", began, |asked| {
             let transport = || Box::new(HttpTransport::new(world)) as Box<dyn http::Transport + '_>;
             helper::get(world, transport, asked, began)
         }),
-        Command::Store => with_input(world, began, |input| helper::store(world, input)),
-        Command::Erase => match with_input(world, began, |asked| helper::erase(world, asked)) {
-            // podman crashes when an erase fails.
-            Answer::Refused(_) | Answer::Failed(_) => Answer::Done,
-            answer => answer,
-        },
+        Command::Store => with_input(world, "store", began, |input| helper::store(world, input)),
+        Command::Erase => {
+            match with_input(world, "erase", began, |asked| helper::erase(world, asked)) {
+                // podman crashes when an erase fails.
+                Answer::Refused(_) | Answer::Failed(_) => Answer::Done,
+                answer => answer,
+            }
+        }
         Command::List => helper::list(world),
         Command::Version => Answer::Text(cli::version()),
         Command::ForPeople(command) => return run_for_people(world, &command),
@@ -96,27 +98,37 @@ fn refused(command: &Command, failure: Failure) -> Answer {
     }
 }
 
-fn with_input(world: &World, began: Duration, answer: impl FnOnce(&str) -> Answer) -> Answer {
+fn with_input(
+    world: &World,
+    verb: &str,
+    began: Duration,
+    answer: impl FnOnce(&str) -> Answer,
+) -> Answer {
     let deadline = Deadline::after(began, TIME_FOR_INPUT);
-    match read_to_end(stdin(), deadline, || world.clock.boot(), tell_whom_it_waits_for) {
+    let tell_a_person = || {
+        if isatty(stdin()) {
+            write_out(stderr(), &Answer::Failed(no_input(verb, "yet")).stderr());
+        }
+    };
+    match read_to_end(stdin(), deadline, || world.clock.boot(), tell_a_person) {
         Asked::Text(text) => answer(text.expose()),
         Asked::Unreadable => Answer::not_found(),
-        Asked::TooLate => Answer::Failed(waited_for(format!(
-            "no server name on standard input within {} s",
-            TIME_FOR_INPUT.as_secs()
-        ))),
+        Asked::TooLate => {
+            Answer::Failed(no_input(verb, &format!("within {} s", TIME_FOR_INPUT.as_secs())))
+        }
     }
 }
 
-fn tell_whom_it_waits_for() {
-    if isatty(stdin()) {
-        let failure = waited_for("waiting for a server name on standard input".to_owned());
-        write_out(stderr(), &Answer::Failed(failure).stderr());
-    }
-}
-
-fn waited_for(cause: String) -> Failure {
-    Failure::new(cause, format!("clients write it; by hand: echo quay.example.com | {PROGRAM} get"))
+#[cold]
+fn no_input(verb: &str, when: &str) -> Failure {
+    let (what, hint) = match verb {
+        "store" => ("credentials", "clients write them, as `docker login` does".to_owned()),
+        _ => (
+            "server name",
+            format!("clients write it; by hand: echo quay.example.com | {PROGRAM} {verb}"),
+        ),
+    };
+    Failure::new(format!("no {what} on standard input {when}"), hint)
 }
 
 /// Kept apart, as [`tell_parsed`] is: a cached `get` would have more code to map and more stack to

@@ -17,8 +17,7 @@ use url::{Origin, Url};
 
 use super::ClientKey;
 
-/// How old a connection may be. Proxies give up one that says nothing after a while, such
-/// as 10 s.
+/// How old a connection may be. There are proxies that give up one that says nothing after 10 s.
 const LONGEST_AGE: Duration = Duration::from_secs(5);
 /// How long a request waits for one that is under way: it may be stuck where a fresh one is not.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);

@@ -95,28 +95,39 @@ fn r2_the_wait_for_standard_input_ends_after_25_seconds() {
     let ran = Ran::from(child.wait_with_output().expect("output"));
     assert_eq!(status.code(), Some(1));
     assert_eq!(ran.stdout, "no server name on standard input within 25 s\n");
-    assert!(!ran.stderr.contains("waiting"), "it is no terminal: {ran:?}");
+    assert!(!ran.stderr.contains("yet"), "it is no terminal: {ran:?}");
     assert!((24..=27).contains(&took), "{took}");
 }
 
-/// `script` (Debian: bsdutils, always there) gives it a terminal.
-#[test]
-fn who_calls_it_at_a_terminal_is_told_what_it_waits_for() {
+/// What a verb tells at a terminal, which `script` gives it (Debian: bsdutils, always there).
+fn told_at_a_terminal(verb: &str) -> String {
     let home = home();
     let mut command = home.command("/usr/bin/script");
-    command.args(["-qec", &format!("{} get", program().display()), "/dev/null"]);
+    command.args(["-qec", &format!("{} {verb}", program().display()), "/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("started");
     std::thread::sleep(std::time::Duration::from_millis(1500));
     drop(child.stdin.take());
     let ran = Ran::from(child.wait_with_output().expect("output"));
-    assert_eq!(
-        ran.stdout,
-        "docker-credential-quayfed: waiting for a server name on standard input\r\n\
-         hint: clients write it; by hand: echo quay.example.com | docker-credential-quayfed get\r\n\
-         no credentials server URL\r\n"
-    );
     assert_eq!(ran.stderr, "");
+    ran.stdout.replace('\r', "")
+}
+
+#[test]
+fn who_calls_a_verb_at_a_terminal_is_told_what_it_waits_for() {
+    for verb in ["get", "erase"] {
+        let told = told_at_a_terminal(verb);
+        let wanted = format!(
+            "docker-credential-quayfed: no server name on standard input yet\n\
+             hint: clients write it; by hand: echo quay.example.com | docker-credential-quayfed \
+             {verb}\n"
+        );
+        assert!(told.starts_with(&wanted), "{told}");
+    }
+    let told = told_at_a_terminal("store");
+    let wanted = "docker-credential-quayfed: no credentials on standard input yet\n\
+                  hint: clients write them, as `docker login` does\n";
+    assert!(told.starts_with(wanted), "{told}");
 }
 
 #[test]

@@ -130,8 +130,10 @@ fn measure(given: &Given) -> Result<bool> {
         }
         figures.extend(found);
     }
-    if given.only.is_some() {
-        return Ok(true);
+    if let Some(word) = &given.only {
+        let names: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+        let none = || format!("no part has `{word}` in its name; there are {}", names.join(", "));
+        return if figures.is_empty() { Err(none().into()) } else { Ok(true) };
     }
     eprintln!("counting");
     let counts = gates::count(given)?;
