@@ -71,7 +71,7 @@ impl<'a> Cache<'a> {
             if caches.iter().any(|cache| cache.path() == folder.path()) {
                 continue;
             }
-            let is_chosen = chosen == Some(folder.path());
+            let is_chosen = chosen.as_deref() == Some(folder.path());
             caches.push(Self { world, folder });
             if is_chosen {
                 break;
@@ -225,7 +225,9 @@ pub fn places(world: &World) -> Vec<(PathBuf, Option<String>)> {
 /// Why the folder that `QUAYFED_CACHE_DIR` names does not serve, and what does instead: a `get` goes
 /// on without a word. Nothing is made.
 pub fn chosen_in_vain(world: &World) -> Option<Failure> {
-    world.environment.get(CHOSEN)?;
+    if !world.environment.has(CHOSEN) {
+        return None;
+    }
     let mut candidates = candidates(world);
     let chosen = candidates.next()?;
     let (fault, instead) = match chosen.fault(&world.caller) {
@@ -248,19 +250,14 @@ pub fn chosen_in_vain(world: &World) -> Option<Failure> {
 /// The variable that names a place of one's own for the cache.
 const CHOSEN: &str = "QUAYFED_CACHE_DIR";
 
-/// The places of R22, best first. Reading who the caller is in the parent namespace is put off
-/// until the places before have failed.
+/// The places of R22, best first. Each is worked out once those before it have failed: who the
+/// caller is in the parent namespace has to be read.
 fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
-    let named = |path: &Path| Candidate {
-        path: path.to_owned(),
-        must_be_in_memory: false,
-        shared_parent: None,
-    };
-    let in_memory =
-        |path: PathBuf| Candidate { path, must_be_in_memory: true, shared_parent: None };
-    let chosen = world.environment.path(CHOSEN).map(named);
-    let runtime =
-        world.environment.path("XDG_RUNTIME_DIR").map(|path| in_memory(path.join("quayfed")));
+    let named = |path| Candidate { path, must_be_in_memory: false, shared_parent: None };
+    let in_memory = |path| Candidate { path, must_be_in_memory: true, shared_parent: None };
+    let variable = |name| std::iter::once(name).filter_map(|name| world.environment.path(name));
+    let chosen = variable(CHOSEN).map(named);
+    let runtime = variable("XDG_RUNTIME_DIR").map(move |path| in_memory(path.join("quayfed")));
     let by_user = std::iter::once(()).flat_map(move |()| {
         let namespace = world.caller.namespace();
         let uid = namespace.uid_in_parent;
@@ -274,20 +271,25 @@ fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
         places.push(in_memory(world.places.shared_memory.join(format!("quayfed-{uid}"))));
         places
     });
-    chosen.into_iter().chain(runtime).chain(by_user)
+    chosen.chain(runtime).chain(by_user)
 }
 
-/// A host as the beginning of a file's name: at most 100 bytes of `a-z`, `0-9`, `.`, `-`, and `_`
-/// before the hexadecimal code of any other byte.
+/// A host as the beginning of a file's name, with room for the rest: at most 100 bytes of `a-z`,
+/// `0-9`, `.`, `-`, and `_` before the hexadecimal code of any other byte.
 fn escaped(host: &str) -> String {
     const LONGEST: usize = 100;
-    let mut name = String::with_capacity(host.len() + 8);
-    for byte in host.bytes() {
-        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte) {
-            name.push(char::from(byte));
-        } else {
-            name.push('_');
-            name.push_str(&hex(&[byte]));
+    const REST: usize = 64;
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let mut name = String::with_capacity(host.len() + REST);
+    if host.bytes().all(is_plain) {
+        name.push_str(host);
+    } else {
+        for byte in host.bytes() {
+            if is_plain(byte) {
+                name.push(char::from(byte));
+            } else {
+                name.extend(["_", &hex(&[byte])]);
+            }
         }
     }
     name.truncate(LONGEST);

@@ -135,7 +135,7 @@ fn no_input(verb: &str, when: &str) -> Failure {
 /// touch.
 #[cold]
 fn run_for_people(world: &World, command: &command::Command) -> u8 {
-    let mut terminal = Terminal::of_process(world.environment.get("NO_COLOR").is_some());
+    let mut terminal = Terminal::of_process(world.environment.has("NO_COLOR"));
     match command::run(world, &mut terminal, command, cli::parser()) {
         Ok(_) if terminal.is_broken() => command::FAILED,
         Ok(code) => code,
@@ -147,7 +147,7 @@ fn run_for_people(world: &World, command: &command::Command) -> u8 {
 }
 
 fn looks(world: &World) -> Looks {
-    Looks::of_stdout(world.environment.get("NO_COLOR").is_some())
+    Looks::of_stdout(world.environment.has("NO_COLOR"))
 }
 
 /// Help goes to standard output and is all that was wanted; anything else is a misuse.

@@ -72,7 +72,7 @@ fn fault_outside_of_the_namespace(
 ) -> Option<Failure> {
     let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let shown = path.display();
-    let roots = [world.places.system_configuration.clone(), world.places.run.join("quayfed")];
+    let roots = [world.places.system_configuration.to_path_buf(), world.places.run.join("quayfed")];
     let Some(resolved) = files::resolved(path, metadata)
         .filter(|resolved| roots.iter().any(|root| resolved.starts_with(root)))
     else {
@@ -233,8 +233,8 @@ mod tests {
             let mut world = World::of_process();
             world.environment = Environment::default();
             world.caller = caller;
-            world.places.system_configuration = folder.path().join("etc/quayfed");
-            world.places.run = folder.path().join("run");
+            world.places.system_configuration = folder.path().join("etc/quayfed").into();
+            world.places.run = folder.path().join("run").into();
             let desk = Self { folder, world };
             desk.set_mode("", 0o755);
             desk

@@ -2,6 +2,7 @@
 //! randomness, who is calling, and where this system keeps its files. The only module that reads
 //! the process's environment and the clocks; tests build a world of their own.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
@@ -10,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec};
-use zeroize::Zeroize as _;
 
 use crate::files;
 use crate::log::{Level, Log};
@@ -20,7 +20,7 @@ use crate::secret::Secret;
 
 /// What a run of the program knows of the outside.
 pub struct World {
-    /// The environment variables as they were at the start.
+    /// The environment variables.
     pub environment: Environment,
     /// The clocks.
     pub clock: Box<dyn Clock>,
@@ -42,7 +42,7 @@ pub type RandomSource = Box<dyn Fn(&mut [u8])>;
 impl World {
     /// The world of this process.
     pub fn of_process() -> Self {
-        let environment = Environment::of_process();
+        let environment = Environment(Variables::OfProcess);
         let caller = Caller::of_process();
         let clock = SystemClock;
         // Whoever calls a set-user-ID program would choose a file of another's to write to.
@@ -50,14 +50,14 @@ impl World {
             Log::silent()
         } else {
             Log::from_variables(
-                environment.get("QUAYFED_LOG"),
-                environment.get("QUAYFED_LOG_FILE"),
+                environment.get("QUAYFED_LOG").as_deref(),
+                environment.get("QUAYFED_LOG_FILE").as_deref(),
                 caller.uid(),
                 clock.wall(),
             )
         };
         Self {
-            places: Places::of_process(&environment),
+            places: Places::of_process(),
             environment,
             clock: Box::new(clock),
             random: Box::new(fill_with_random),
@@ -104,6 +104,12 @@ impl World {
         self.places.user_configuration.get_or_init(find).as_deref()
     }
 
+    /// The user's home (`$HOME`), where there is one.
+    pub fn home(&self) -> Option<&Path> {
+        let find = || self.environment.path("HOME").filter(|path| path.is_absolute());
+        self.places.home.get_or_init(find).as_deref()
+    }
+
     /// What tells this boot of the host from any other.
     pub fn boot_id(&self) -> Option<String> {
         let id = files::read_at_once::<64>(&self.places.boot_id)?;
@@ -131,65 +137,89 @@ impl fmt::Debug for World {
     }
 }
 
-/// The environment variables, read once. A variable may hold a secret, so none is ever printed.
-#[derive(Default)]
-pub struct Environment(Vec<(OsString, OsString)>);
+/// The environment variables. One may hold a secret, so none is ever printed, and none is copied
+/// before it is asked for: a CI job has a hundred of them. Nothing changes them while the program
+/// runs.
+pub struct Environment(Variables);
 
+enum Variables {
+    OfProcess,
+    Of(Vec<(OsString, OsString)>),
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 impl Environment {
-    /// The variables of this process.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads them")]
-    fn of_process() -> Self {
-        Self(std::env::vars_os().collect())
-    }
-
     /// An environment for a test.
     pub fn of<K: Into<OsString>, V: Into<OsString>>(
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let owned = |(name, value): (K, V)| (name.into(), value.into());
+        Self(Variables::Of(variables.into_iter().map(owned).collect()))
     }
 
     /// The value of a variable; one that is set to nothing counts as not set.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_os_str())
-            .filter(|value| !value.is_empty())
+    pub fn get(&self, name: &str) -> Option<OsString> {
+        let value = match &self.0 {
+            Variables::OfProcess => std::env::var_os(name),
+            Variables::Of(variables) => {
+                variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+            }
+        };
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// Whether a variable is set, and not to nothing.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).map(hidden).is_some()
     }
 
     /// The value of a variable that holds text; `Err` where it is not UTF-8.
-    pub fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
-        self.get(name).map(|value| value.to_str().ok_or(NotText)).transpose()
+    pub fn text(&self, name: &str) -> Result<Option<String>, NotText> {
+        self.get(name).map(|value| value.into_string().map_err(|_| NotText)).transpose()
     }
 
     /// The value of a variable that holds a path.
-    pub fn path(&self, name: &str) -> Option<&Path> {
-        self.get(name).map(Path::new)
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
     }
 
-    /// The value of a variable that holds a secret.
+    /// The value of a variable that holds a secret; `Err` where it is not UTF-8.
     pub fn secret(&self, name: &str) -> Result<Option<Secret<String>>, NotText> {
-        Ok(self.text(name)?.map(|text| Secret::new(text.to_owned())))
+        let secret = |value: Secret<Vec<u8>>| match std::str::from_utf8(value.expose()) {
+            Ok(text) => Ok(Secret::new(text.to_owned())),
+            Err(_) => Err(NotText),
+        };
+        self.get(name).map(hidden).map(secret).transpose()
     }
 
     /// The names of all variables that are set and text.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|(name, _)| name.to_str())
+    pub fn names(&self) -> Vec<String> {
+        let name = |(name, value): (OsString, OsString)| {
+            hidden(value);
+            name.into_string().ok()
+        };
+        match &self.0 {
+            Variables::OfProcess => std::env::vars_os().filter_map(name).collect(),
+            Variables::Of(variables) => variables.iter().cloned().filter_map(name).collect(),
+        }
     }
+}
+
+impl Default for Environment {
+    /// An environment without variables, for a test.
+    fn default() -> Self {
+        Self(Variables::Of(Vec::new()))
+    }
+}
+
+/// What may be a secret, to be wiped.
+fn hidden(value: OsString) -> Secret<Vec<u8>> {
+    Secret::new(value.into_encoded_bytes())
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
-    }
-}
-
-impl Drop for Environment {
-    fn drop(&mut self) {
-        for (_, value) in &mut self.0 {
-            std::mem::take(value).into_encoded_bytes().zeroize();
-        }
+        formatter.debug_list().entries(self.names()).finish()
     }
 }
 
@@ -340,39 +370,37 @@ fn uid_in_parent(map: &str, uid: u32) -> Option<u32> {
 #[derive(Clone, Debug)]
 pub struct Places {
     /// The folder of the system's configuration: `/etc/quayfed`.
-    pub system_configuration: PathBuf,
+    pub system_configuration: Cow<'static, Path>,
     /// The user's configuration folder (`$XDG_CONFIG_HOME`, `~/.config`), where there is one; looked
     /// for at the first use.
     pub user_configuration: OnceCell<Option<PathBuf>>,
     /// The folder of runtime files: `/run`.
-    pub run: PathBuf,
+    pub run: Cow<'static, Path>,
     /// The folder of shared memory: `/dev/shm`.
-    pub shared_memory: PathBuf,
+    pub shared_memory: Cow<'static, Path>,
     /// The file that names this boot: `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: PathBuf,
-    /// The user's home (`$HOME`), where there is one.
-    pub home: Option<PathBuf>,
+    pub boot_id: Cow<'static, Path>,
+    /// The user's home (`$HOME`), where there is one; looked for at the first use.
+    pub home: OnceCell<Option<PathBuf>>,
     /// The folder of podman's, buildah's and skopeo's configuration: `/etc/containers`.
-    pub containers_configuration: PathBuf,
-    /// Where a service finds programs: the `PATH` that systemd gives.
-    pub path_of_services: OsString,
+    pub containers_configuration: Cow<'static, Path>,
+    /// Where a service finds programs: the `PATH` that systemd gives (systemd.exec(5)) where /bin is
+    /// a folder of its own.
+    pub path_of_services: Cow<'static, str>,
 }
 
-/// What a service finds programs in: systemd's `PATH` (systemd.exec(5)) where /bin is a folder of
-/// its own.
-const PATH_OF_SERVICES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 impl Places {
-    fn of_process(environment: &Environment) -> Self {
+    fn of_process() -> Self {
+        let place = |path: &'static str| Cow::Borrowed(Path::new(path));
         Self {
-            system_configuration: PathBuf::from("/etc/quayfed"),
+            system_configuration: place("/etc/quayfed"),
             user_configuration: OnceCell::new(),
-            run: PathBuf::from("/run"),
-            shared_memory: PathBuf::from("/dev/shm"),
-            boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
-            home: environment.path("HOME").filter(|path| path.is_absolute()).map(Path::to_owned),
-            containers_configuration: PathBuf::from("/etc/containers"),
-            path_of_services: PATH_OF_SERVICES.into(),
+            run: place("/run"),
+            shared_memory: place("/dev/shm"),
+            boot_id: place("/proc/sys/kernel/random/boot_id"),
+            home: OnceCell::new(),
+            containers_configuration: place("/etc/containers"),
+            path_of_services: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
         }
     }
 }
@@ -381,15 +409,13 @@ impl Places {
 /// sockets, where HOME is not set: so it is asked only where HOME is. Relative paths are ignored
 /// (XDG Base Directory Specification).
 fn user_configuration(environment: &Environment) -> Option<PathBuf> {
-    let is_absolute = |path: &Path| path.as_os_str().as_bytes().starts_with(b"/");
-    let chosen = environment.path("XDG_CONFIG_HOME").filter(|path| is_absolute(path));
+    let is_absolute = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(b"/");
+    let chosen = environment.path("XDG_CONFIG_HOME").filter(is_absolute);
     if let Some(chosen) = chosen {
-        return Some(chosen.to_owned());
+        return Some(chosen);
     }
     environment.path("HOME")?;
-    directories::BaseDirs::new()
-        .map(|places| places.config_dir().to_owned())
-        .filter(|path| is_absolute(path))
+    directories::BaseDirs::new().map(|places| places.config_dir().to_owned()).filter(is_absolute)
 }
 
 #[cfg(test)]
@@ -414,6 +440,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
-        assert_eq!(Environment::of([("X", "")]).get("X"), None);
+        let environment = Environment::of([("X", "")]);
+        assert_eq!((environment.get("X"), environment.has("X")), (None, false));
     }
 }

@@ -76,7 +76,7 @@ fn lasting_auth_file(world: &World) -> Option<PathBuf> {
 
 pub(super) fn docker_file(world: &World) -> Option<PathBuf> {
     let chosen = world.environment.path(DOCKERS).map(absolute);
-    let folder = chosen.or_else(|| Some(world.places.home.as_ref()?.join(".docker")))?;
+    let folder = chosen.or_else(|| Some(world.home()?.join(".docker")))?;
     Some(folder.join("config.json"))
 }
 
@@ -84,7 +84,7 @@ pub(super) fn docker_file(world: &World) -> Option<PathBuf> {
 fn first_auth_file(world: &World) -> PathBuf {
     let environment = &world.environment;
     let named = environment.path(NAMED).map(absolute);
-    let of_docker = || environment.path(DOCKERS).and_then(|_| docker_file(world));
+    let of_docker = || docker_file(world).filter(|_| environment.has(DOCKERS));
     named.or_else(of_docker).unwrap_or_else(|| match environment.path("XDG_RUNTIME_DIR") {
         Some(folder) => folder.join("containers/auth.json"),
         None => world.places.run.join(format!("containers/{}/auth.json", world.caller.uid())),
@@ -94,7 +94,7 @@ fn first_auth_file(world: &World) -> PathBuf {
 /// The file that a variable names for podman and buildah, and the variable, where there is no such
 /// file: then they fail, whatever is in the others.
 pub(super) fn missing_auth_file(world: &World) -> Option<(&'static str, PathBuf)> {
-    let is_set = |variable: &&str| world.environment.path(variable).is_some();
+    let is_set = |variable: &&str| world.environment.has(variable);
     let variable = [NAMED, DOCKERS].into_iter().find(is_set)?;
     let file = first_auth_file(world);
     (!file.exists()).then_some((variable, file))
@@ -114,8 +114,8 @@ pub(super) fn auth_files(world: &World) -> Vec<PathBuf> {
 /// Whether a file is gone after a logout or a boot.
 pub(super) fn is_short_lived(world: &World, file: &Path) -> bool {
     let runtime = world.environment.path("XDG_RUNTIME_DIR");
-    let folders = [Some(world.places.run.as_path()), Some(&world.places.shared_memory), runtime];
-    folders.into_iter().flatten().any(|folder| file.starts_with(folder))
+    let folders = [&*world.places.run, &*world.places.shared_memory];
+    folders.into_iter().chain(runtime.as_deref()).any(|folder| file.starts_with(folder))
 }
 
 /// The text of a client's file, where it can be read.
@@ -125,7 +125,7 @@ pub(super) fn text_of(file: &Path) -> Option<String> {
 
 /// The program in the caller's `PATH`.
 pub(super) fn program_in_path(world: &World) -> Option<PathBuf> {
-    program_in(std::env::split_paths(world.environment.get("PATH")?))
+    program_in(std::env::split_paths(&world.environment.get("PATH")?))
 }
 
 /// The program in the first of these folders that has it.
@@ -152,7 +152,7 @@ impl RegistriesConf {
 
     /// That of the user, wherever `XDG_CONFIG_HOME` leads.
     pub(super) fn of_user(world: &World) -> Option<Self> {
-        Some(Self::within(&world.places.home.as_ref()?.join(".config/containers")))
+        Some(Self::within(&world.home()?.join(".config/containers")))
     }
 
     /// What the caller's podman and buildah read, of which the last file with a list of helpers
@@ -183,6 +183,6 @@ impl RegistriesConf {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -604,7 +604,7 @@ fn not_set_up(host: &str) -> Failure {
 /// Why the cache directory is where it is.
 fn why(world: &World, path: &Path) -> &'static str {
     let environment = &world.environment;
-    if environment.path("QUAYFED_CACHE_DIR") == Some(path) {
+    if environment.path("QUAYFED_CACHE_DIR").as_deref() == Some(path) {
         "as QUAYFED_CACHE_DIR says"
     } else if environment.path("XDG_RUNTIME_DIR").is_some_and(|it| path.starts_with(it)) {
         "in XDG_RUNTIME_DIR, in memory, yours alone"

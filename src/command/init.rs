@@ -460,7 +460,7 @@ impl Place {
         let chosen = world.environment.path("QUAYFED_CONFIG");
         let file = match (&arguments.output, chosen) {
             (Some(output), _) => std::path::absolute(output).unwrap_or_else(|_| output.clone()),
-            (None, Some(chosen)) => chosen.to_owned(),
+            (None, Some(chosen)) => chosen,
             (None, None) if world.caller.uid() == 0 => system.join("config.toml"),
             (None, None) => {
                 user.map(|folder| folder.join("quayfed/config.toml")).ok_or_else(|| {

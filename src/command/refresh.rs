@@ -208,7 +208,7 @@ fn variable_of_elsewhere(world: &World, rule: &Rule) -> Option<String> {
         Bearer::Credential(_) => "CREDENTIALS_DIRECTORY".to_owned(),
         Bearer::Settings | Bearer::TokenFile(_) => return None,
     };
-    world.environment.get(&variable).is_none().then_some(variable)
+    (!world.environment.has(&variable)).then_some(variable)
 }
 
 /// Renews the token of one rule.

@@ -30,7 +30,7 @@ impl SearchPath {
     pub fn of(world: &World) -> Result<Self, Failure> {
         match world.environment.path("QUAYFED_CONFIG") {
             None => Ok(Self::usual(world)),
-            Some(path) if path.is_absolute() => Ok(Self::Chosen(path.to_owned())),
+            Some(path) if path.is_absolute() => Ok(Self::Chosen(path)),
             Some(path) => Err(Failure::new(
                 format!("QUAYFED_CONFIG is `{}`, which is no absolute path", path.display()),
                 "write the whole path, such as /etc/quayfed/config.toml",

@@ -22,9 +22,9 @@ impl Desk {
         let mut world = World::of_process();
         world.environment = Environment::default();
         world.caller = Caller::of(uid, namespace);
-        world.places.system_configuration = folder.path().join("etc");
+        world.places.system_configuration = folder.path().join("etc").into();
         world.places.user_configuration = Some(folder.path().join("user")).into();
-        world.places.run = folder.path().join("run");
+        world.places.run = folder.path().join("run").into();
         Self { folder, world }
     }
 

@@ -92,18 +92,17 @@ pub(super) fn notices(world: &World, settings: &Settings) -> Vec<String> {
     let is_named = |name: &str| named.iter().any(|other| other == name);
     let companions = || REGISTRY_VARIABLES.iter().chain(IDENTITY_VARIABLES).map(|(name, _)| *name);
     let mut notices = Vec::new();
-    if world.environment.get(REGISTRY).is_none()
-        && let Some(companion) =
-            companions().find(|name| world.environment.get(name).is_some() && !is_named(name))
+    let environment = &world.environment;
+    if !environment.has(REGISTRY)
+        && let Some(companion) = companions().find(|name| environment.has(name) && !is_named(name))
     {
         notices.push(format!("{companion} is set, but {REGISTRY} is not: it has no effect"));
     }
     let known: Vec<&'static str> = variable_names().collect();
-    let mut unknown: Vec<&str> = world
-        .environment
-        .names()
-        .filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !is_named(name))
-        .collect();
+    let mut unknown = environment.names();
+    unknown.retain(|name| {
+        name.starts_with(PREFIX) && !known.contains(&name.as_str()) && !is_named(name)
+    });
     unknown.sort_unstable();
     let rest_of = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
     notices.extend(unknown.into_iter().map(|name| {
@@ -171,27 +170,28 @@ fn told_source(entries: &[Entry<'_>]) -> Result<Option<(&'static str, SourceKind
     }
 }
 
-fn table<'a>(
-    world: &'a World,
+fn table(
+    world: &World,
     names: &'static [(&'static str, &'static str)],
     first: &'static str,
-) -> Table<'a> {
-    let entries = names
-        .iter()
-        .filter_map(|&(name, key)| {
-            let value = match (name, world.environment.text(name)) {
-                (_, Ok(None)) => return None,
-                (TOKEN | CLIENT_SECRET, _) => Value::Text(Cow::Borrowed(name)),
-                (_, Err(_)) => Value::NotText,
-                (_, Ok(Some(text))) if key == "scopes" => Value::List(
-                    text.split_whitespace().map(|scope| Value::Text(scope.into())).collect(),
-                ),
-                (_, Ok(Some(text))) => Value::Text(Cow::Borrowed(text)),
-            };
-            Some(Entry { key, at: At::Variable(name), value })
-        })
-        .collect();
-    Table::new(Origin::Variables { names, first }, entries)
+) -> Table<'static> {
+    let environment = &world.environment;
+    let value = |name: &'static str, key| match name {
+        TOKEN | CLIENT_SECRET => environment.has(name).then(|| Value::Text(name.into())),
+        _ => match environment.text(name) {
+            Err(_) => Some(Value::NotText),
+            Ok(text) => text.map(|text| {
+                let scope = |scope: &str| Value::Text(scope.to_owned().into());
+                match key {
+                    "scopes" => Value::List(text.split_whitespace().map(scope).collect()),
+                    _ => Value::Text(text.into()),
+                }
+            }),
+        },
+    };
+    let entry =
+        |&(name, key)| Some(Entry { key, at: At::Variable(name), value: value(name, key)? });
+    Table::new(Origin::Variables { names, first }, names.iter().filter_map(entry).collect())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Body, Request, Response, Transport, TransportError, TransportFault};
@@ -27,13 +27,13 @@ pub(crate) fn world_with(variables: &[(&str, &str)]) -> World {
         random: Box::new(|bytes| bytes.fill(0x80)),
         caller: Caller::of(rustix::process::geteuid().as_raw(), namespace),
         places: Places {
-            system_configuration: PathBuf::from("/nowhere"),
+            system_configuration: Path::new("/nowhere").into(),
             user_configuration: None.into(),
-            run: PathBuf::from("/nowhere"),
-            shared_memory: PathBuf::from("/nowhere"),
-            boot_id: PathBuf::from("/nowhere"),
-            home: None,
-            containers_configuration: PathBuf::from("/nowhere"),
+            run: Path::new("/nowhere").into(),
+            shared_memory: Path::new("/nowhere").into(),
+            boot_id: Path::new("/nowhere").into(),
+            home: None.into(),
+            containers_configuration: Path::new("/nowhere").into(),
             path_of_services: "".into(),
         },
         log: Log::silent(),

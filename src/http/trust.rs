@@ -32,14 +32,14 @@ pub(super) fn system_roots(world: &World) -> Result<RootCertStore, TransportErro
     let mut roots = RootCertStore::empty();
     let environment = &world.environment;
     if let Some(file) = environment.path("SSL_CERT_FILE") {
-        let bytes = read(file)
+        let bytes = read(&file)
             .map_err(|error| fault(format!("SSL_CERT_FILE: `{}` {error}", file.display())))?;
         if add_usable(&mut roots, &bytes) == 0 {
             let text = format!("SSL_CERT_FILE: `{}` has no certificate in PEM", file.display());
             return Err(fault(text));
         }
     } else if let Some(folders) = environment.get("SSL_CERT_DIR") {
-        for file in std::env::split_paths(folders).flat_map(|folder| files_in(&folder)) {
+        for file in std::env::split_paths(&folders).flat_map(|folder| files_in(&folder)) {
             add_usable(&mut roots, &read(&file).unwrap_or_default());
         }
     } else if let Some(bytes) = BUNDLES.iter().find_map(|file| read(Path::new(file)).ok()) {
@@ -52,9 +52,9 @@ pub(super) fn system_roots(world: &World) -> Result<RootCertStore, TransportErro
 pub(super) fn root_files(world: &World) -> Vec<PathBuf> {
     let environment = &world.environment;
     if let Some(file) = environment.path("SSL_CERT_FILE") {
-        vec![file.to_owned()]
+        vec![file]
     } else if let Some(folders) = environment.get("SSL_CERT_DIR") {
-        std::env::split_paths(folders).collect()
+        std::env::split_paths(&folders).collect()
     } else {
         BUNDLES.iter().map(PathBuf::from).collect()
     }

@@ -10,9 +10,9 @@ use crate::world::World;
 pub(super) fn read(world: &World, settings: &TokenVariable) -> Result<IdToken, AtKey> {
     let at_variable = |failure| AtKey { key: "variable", failure };
     let holder = format!("the variable `{}`", settings.variable);
-    match world.environment.text(&settings.variable) {
+    match world.environment.secret(&settings.variable) {
         Ok(Some(text)) => {
-            held_token(world, ("variable", &holder), text, settings.json_field.as_ref())
+            held_token(world, ("variable", &holder), text.expose(), settings.json_field.as_ref())
         }
         Ok(None) => Err(at_variable(Failure::new(
             format!("{holder}, which should hold the OIDC token, is not set"),

@@ -458,11 +458,11 @@ impl Desk {
         let configuration = self.host.configuration.display().to_string();
         variables.push(("QUAYFED_CONFIG".to_owned(), configuration));
         world.environment = Environment::of(variables);
-        world.places.home = Some(self.path(""));
+        world.places.home = Some(self.path("")).into();
         world.places.user_configuration = Some(self.path(".config")).into();
-        world.places.run = self.path("run");
-        world.places.shared_memory = "/nowhere".into();
-        world.places.containers_configuration = self.path("etc/containers");
+        world.places.run = self.path("run").into();
+        world.places.shared_memory = Path::new("/nowhere").into();
+        world.places.containers_configuration = self.path("etc/containers").into();
         world.places.path_of_services = "/usr/bin".into();
         if self.path("bin").exists() {
             world.places.path_of_services =

@@ -236,7 +236,7 @@ fn written(looks: Looks, arguments: &[&str]) -> (String, String) {
     let mut world = host.world();
     world.environment = quayfed::world::Environment::default();
     world.places.user_configuration = Some(folder.path().join(".config")).into();
-    world.places.system_configuration = folder.path().join("etc/quayfed");
+    world.places.system_configuration = folder.path().join("etc/quayfed").into();
     let output = folder.path().join(".config/quayfed/config.toml");
     let place = ["--output", output.to_str().expect("text")];
     let (result, screen) =

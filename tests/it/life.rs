@@ -476,10 +476,8 @@ fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
                 // Nobody holds the lock of a file that is gone: this one goes its own way.
                 let mut world = keeping.world();
                 world.environment = inside;
-                let lock = files_ending(
-                    std::path::Path::new(world.environment.get("QUAYFED_CACHE_DIR").expect("set")),
-                    ".lock",
-                );
+                let cache = world.environment.path("QUAYFED_CACHE_DIR").expect("set");
+                let lock = files_ending(&cache, ".lock");
                 fs::remove_file(&lock[0]).expect("removed");
                 token(&keeping.get_in(&world, HOST));
             }))),

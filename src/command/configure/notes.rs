@@ -93,7 +93,7 @@ pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registrie
             notes.extend(of_earlier_file(&earlier, &registries.hosts));
         }
         notes.extend(of_own_file(&file, *client, &registries.hosts));
-        let is_named = *client == Client::Containers && world.environment.get(NAMED).is_some();
+        let is_named = *client == Client::Containers && world.environment.has(NAMED);
         if is_named && clients::is_short_lived(world, &file) {
             notes.push(Note::new(
                 format!("{NAMED} names {}, which is gone after a logout or a boot", file.display()),
@@ -296,11 +296,10 @@ fn of_own_file(file: &Path, client: Client, hosts: &[String]) -> Vec<Note> {
 
 /// Whether those find the helper who have to call it.
 fn of_program(world: &World) -> Option<Note> {
-    let of_services = &world.places.path_of_services;
-    if clients::program_in(std::env::split_paths(of_services)).is_some() {
+    let listed = &*world.places.path_of_services;
+    if clients::program_in(std::env::split_paths(listed)).is_some() {
         return None;
     }
-    let listed = of_services.display();
     Some(match clients::program_in_path(world) {
         Some(file) => Note::to_call(
             format!(

@@ -158,10 +158,10 @@ mod tests {
         let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, within(it))).collect();
         let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, it.as_str())).collect();
         let mut world = world_with(&variables);
-        world.places.home = Some(folder.path().to_owned());
+        world.places.home = Some(folder.path().to_owned()).into();
         world.places.user_configuration = Some(folder.path().join(".config")).into();
-        world.places.run = folder.path().join("run");
-        world.places.containers_configuration = folder.path().join("etc");
+        world.places.run = folder.path().join("run").into();
+        world.places.containers_configuration = folder.path().join("etc").into();
         (folder, world)
     }
 
