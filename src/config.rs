@@ -44,7 +44,7 @@ pub struct Configuration {
     /// The rules, without the one that variables make.
     pub settings: Settings,
     /// What the files looked like when they were read.
-    pub fingerprint: Fingerprint,
+    pub fingerprint: Fingerprint<'static>,
     /// What is odd without concerning any rule, to be told at `warn`.
     pub notices: Vec<String>,
 }

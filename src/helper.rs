@@ -1,7 +1,9 @@
 //! The story of the protocol: what `get`, `store`, `erase` and `list` answer.
 
+use std::borrow::Cow;
+
 use crate::cache::Cache;
-use crate::cache::plan::{Lookup, Plan};
+use crate::cache::plan::{Lookup, Plan, PlannedRule};
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{OnError, Rule};
 use crate::config::variables::RuleOfVariables;
@@ -10,9 +12,7 @@ use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::Transport;
 use crate::protocol::{Answer, NO_SERVER, Stored};
-use crate::robot::RobotName;
 use crate::robot_token;
-use crate::secret::Secret;
 use crate::server::Server;
 use crate::world::World;
 
@@ -35,10 +35,8 @@ pub fn get<'t>(
             return Answer::not_found();
         }
     };
-    match find(world, &server) {
-        Found::Token { robot, token } => {
-            Answer::Credentials { server: asked.to_owned(), username: robot, secret: token }
-        }
+    match find(world, asked, &server) {
+        Found::Cached(answer) => answer,
         Found::NotOurs => {
             world.debug(format_args!("`{server}` is under no rule"));
             Answer::not_found()
@@ -48,11 +46,7 @@ pub fn get<'t>(
             let deadline = Deadline::after(began, rule.deadline);
             let transport = transport();
             match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline) {
-                Ok(token) => Answer::Credentials {
-                    server: asked.to_owned(),
-                    username: rule.robot.clone(),
-                    secret: token,
-                },
+                Ok(token) => Answer::credentials(asked, rule.robot.as_str(), token.expose()),
                 Err(failure) if rule.on_error == OnError::Anonymous => Answer::Anonymous(failure),
                 Err(failure) => Answer::Failed(failure),
             }
@@ -131,8 +125,8 @@ pub fn list(world: &World) -> Answer {
 
 /// What the configuration has for a server.
 enum Found<'a> {
-    /// A Fresh token in the cache.
-    Token { robot: RobotName, token: Secret<String> },
+    /// The answer: a Fresh token is in the cache.
+    Cached(Answer),
     /// A rule, under which a token is to be got.
     Rule(Box<Rule>, Option<Cache<'a>>),
     /// No rule.
@@ -141,18 +135,19 @@ enum Found<'a> {
     Mistake(Failure),
 }
 
-fn find<'a>(world: &'a World, server: &Server) -> Found<'a> {
-    match find_or_fail(world, server) {
+fn find<'a>(world: &'a World, asked: &str, server: &Server) -> Found<'a> {
+    match find_or_fail(world, asked, server) {
         Ok(found) => found,
         Err(failure) => Found::Mistake(failure),
     }
 }
 
-fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Failure> {
+fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Found<'a>, Failure> {
     let search_path = SearchPath::of(world)?;
     let from_variables = config::rule_from_variables(world)?;
     let cache = Cache::open(world);
-    let plan = cache.as_ref().and_then(|cache| cache.plan(server.host(), &search_path));
+    let file = cache.as_ref().and_then(|cache| cache.plan_file(server.host(), &search_path));
+    let plan = file.as_ref().and_then(|file| file.plan(&search_path, world.clock.wall()));
     let has_plan = plan.is_some();
     if let (Some(cache), Some(plan)) = (&cache, plan) {
         world.debug("the configuration is as it was when the plan was made");
@@ -160,8 +155,9 @@ fn find_or_fail<'a>(world: &'a World, server: &Server) -> Result<Found<'a>, Fail
             Planned::NotOurs => return Ok(Found::NotOurs),
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
-                if let Some((robot, token)) = robot_token::cached(world, cache, rule, lookup) {
-                    return Ok(Found::Token { robot, token });
+                let answer = |robot: &str, token: &str| Answer::credentials(asked, robot, token);
+                if let Some(answer) = robot_token::cached(world, cache, &rule, &lookup, answer) {
+                    return Ok(Found::Cached(answer));
                 }
             }
         }
@@ -185,8 +181,7 @@ fn read_configuration<'a>(
         world.warn(notice);
     }
     if let (Some(cache), Some(search_path)) = (&cache, plan_for) {
-        let plan = Plan::of(server.host(), fingerprint, &settings);
-        cache.keep_plan(&plan, search_path, read);
+        cache.keep_plan(server.host(), search_path, fingerprint, &settings, read);
     }
     settings.rules.extend(from_variables);
     Ok(match settings.rule_for(server) {
@@ -197,24 +192,29 @@ fn read_configuration<'a>(
 }
 
 /// What a plan and the variables have for a server.
-enum Planned {
-    Lookup(Server, Lookup),
+enum Planned<'a> {
+    Lookup(Cow<'a, str>, Lookup<'a>),
     Broken,
     NotOurs,
 }
 
-fn planned(plan: Plan, from_variables: Option<&RuleOfVariables>, server: &Server) -> Planned {
+fn planned<'a>(
+    plan: Plan<'a>,
+    from_variables: Option<&RuleOfVariables>,
+    server: &Server,
+) -> Planned<'a> {
     let variables = from_variables.filter(|(of, _)| of.covers(server));
     let files = plan.into_rule_for(server);
     match (variables, files) {
         (None, None) => Planned::NotOurs,
         (Some((of, rule)), files)
-            if files.as_ref().is_none_or(|(other, _)| other.path().len() <= of.path().len()) =>
+            if files.as_ref().is_none_or(|files| files.path().len() <= of.path().len()) =>
         {
-            rule.as_ref()
-                .map_or(Planned::Broken, |rule| Planned::Lookup(of.clone(), Lookup::of(rule)))
+            rule.as_ref().map_or(Planned::Broken, |rule| {
+                Planned::Lookup(of.to_string().into(), Lookup::of(rule))
+            })
         }
-        (_, None | Some((_, None))) => Planned::Broken,
-        (_, Some((of, Some(lookup)))) => Planned::Lookup(of, lookup),
+        (_, None | Some(PlannedRule { lookup: None, .. })) => Planned::Broken,
+        (_, Some(PlannedRule { rule, lookup: Some(lookup) })) => Planned::Lookup(rule, lookup),
     }
 }

@@ -22,9 +22,7 @@ use crate::protocol::PROGRAM;
 use crate::quay::Presented;
 use crate::quay::exchange;
 use crate::quay::verdict::Probe;
-use crate::robot::RobotName;
 use crate::secret::Secret;
-use crate::server::Server;
 use crate::world::World;
 
 pub use circumstances::Circumstances;
@@ -37,20 +35,18 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_hours(24);
 
-/// The robot of a rule and its token if it is cached and Fresh: what a `get` costs nearly always.
-/// Anything else, a failure included, is nothing here: the long way tells.
-pub fn cached(
+/// What is made of the robot of a rule and its token, if that is cached and Fresh: what a `get`
+/// costs nearly always. Anything else, a failure included, is nothing here: the long way tells.
+pub fn cached<T>(
     world: &World,
     cache: &Cache<'_>,
-    server: Server,
-    lookup: Lookup,
-) -> Option<(RobotName, Secret<String>)> {
+    rule: &str,
+    lookup: &Lookup<'_>,
+    make: impl FnOnce(&str, &str) -> T,
+) -> Option<T> {
     let at_hand = identity::at_hand(world, &lookup.bearer).ok()?;
-    let min_validity = lookup.min_validity();
-    let key = lookup.into_key(server, at_hand.key)?;
-    let entry = cache.entry(&key)?;
-    let freshness = entry.freshness(min_validity, world.now());
-    (freshness == Freshness::Fresh).then_some((key.robot, entry.token))
+    let key = lookup.key(rule, at_hand.key.as_deref());
+    cache.with_fresh_token(key, lookup.min_validity(), |token| make(&lookup.robot, token))
 }
 
 /// The token of a rule, from the cache or anew.

@@ -115,7 +115,10 @@ fn parse_authority(authority: &str) -> Result<String, NotAServer> {
     } else {
         check_host_name(&host)?;
     }
-    Ok(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}")))
+    Ok(match port {
+        None => host,
+        Some(port) => format!("{host}:{port}"),
+    })
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), NotAServer> {

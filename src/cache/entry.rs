@@ -1,5 +1,6 @@
 //! An entry: one robot token, with everything that says what it is good for (R10, R13, R17).
 
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -46,13 +47,18 @@ impl EntryKey {
     }
 
     fn name(&self, suffix: &str) -> String {
-        let digest = self.settings.get(..32).unwrap_or(&self.settings);
-        let bearer = self
-            .bearer
-            .as_ref()
-            .map(|bearer| format!("-{:016x}", checksum(bearer.as_bytes())))
-            .unwrap_or_default();
-        format!("{}.{digest}{bearer}{suffix}", escaped(self.rule.host()))
+        self.text(&self.rule.to_string()).name(suffix)
+    }
+
+    /// Itself as text. `rule` is that of its rule's server.
+    fn text<'a>(&'a self, rule: &'a str) -> KeyText<'a> {
+        KeyText {
+            rule,
+            robot: self.robot.as_str(),
+            api_url: &self.api_url,
+            settings: &self.settings,
+            bearer: self.bearer.as_deref(),
+        }
     }
 
     /// What the names of its files begin with.
@@ -63,6 +69,29 @@ impl EntryKey {
     /// The name of its lock file.
     pub(super) fn lock_name(&self) -> String {
         self.name(suffix::LOCK)
+    }
+}
+
+/// An [`EntryKey`] as text, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyText<'a> {
+    pub(super) rule: &'a str,
+    pub(super) robot: &'a str,
+    pub(super) api_url: &'a str,
+    pub(super) settings: &'a str,
+    pub(super) bearer: Option<&'a str>,
+}
+
+impl KeyText<'_> {
+    fn name(&self, suffix: &str) -> String {
+        let host = self.rule.split_once('/').map_or(self.rule, |(host, _)| host);
+        let mut name = escaped(host);
+        name.extend([".", self.settings.get(..32).unwrap_or(self.settings)]);
+        if let Some(bearer) = self.bearer {
+            let _ = write!(name, "-{:016x}", checksum(bearer.as_bytes()));
+        }
+        name.push_str(suffix);
+        name
     }
 }
 
@@ -97,7 +126,7 @@ pub struct Entry {
 }
 
 /// What an issuer's discovery document said, kept so that a refresh is two requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptDiscovery {
     /// The issuer.
     pub issuer: String,
@@ -129,43 +158,62 @@ impl Entry {
 /// An entry as it is written. It repeats what its name was made of.
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
-    rule: &'a str,
-    robot: &'a str,
-    api_url: &'a str,
-    settings: &'a str,
-    bearer: Option<&'a str>,
+    #[serde(borrow)]
+    key: KeyText<'a>,
     token: &'a str,
     lifetime_ms: u64,
     obtained: Moment,
     /// The boot that the boot clock belongs to, where a file outlives one.
     boot_id: Option<&'a str>,
     spread: f64,
-    discovery: Option<KeptDiscovery>,
+    /// Issuer, token endpoint, and when they were read.
+    discovery: Option<(&'a str, &'a str, Moment)>,
 }
 
 impl Written<'_> {
-    fn into_entry(self) -> Entry {
+    fn entry(&self) -> Entry {
+        let owned = |(issuer, token_endpoint, read): (&str, &str, Moment)| KeptDiscovery {
+            issuer: issuer.to_owned(),
+            token_endpoint: token_endpoint.to_owned(),
+            read,
+        };
         Entry {
             token: Secret::new(self.token.to_owned()),
-            lifetime: Duration::from_millis(self.lifetime_ms),
+            lifetime: self.lifetime(),
             obtained: self.obtained,
             spread: self.spread,
-            discovery: self.discovery,
+            discovery: self.discovery.map(owned),
         }
+    }
+
+    const fn lifetime(&self) -> Duration {
+        Duration::from_millis(self.lifetime_ms)
     }
 }
 
 impl Cache<'_> {
+    /// What `make` makes of the token for a key, if it is Fresh under a rule with this
+    /// `min_validity`. The token is not copied on the way: each copy would have to be wiped.
+    pub fn with_fresh_token<T>(
+        &self,
+        key: KeyText<'_>,
+        min_validity: Option<Duration>,
+        make: impl FnOnce(&str) -> T,
+    ) -> Option<T> {
+        let bytes = self.read(&key.name(suffix::ENTRY))?;
+        let written = self.written(&bytes).filter(|written| written.key == key)?;
+        let left = written.obtained.left(written.lifetime(), self.world.now());
+        let schedule = Schedule::of(written.lifetime(), min_validity, written.spread);
+        (schedule.freshness(left) == Freshness::Fresh).then(|| make(written.token))
+    }
+
     /// The entry for a key, Spent or not.
     pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
+        let rule = key.rule.to_string();
+        let key = key.text(&rule);
         let bytes = self.read(&key.name(suffix::ENTRY))?;
-        let written = self.written(&bytes)?;
-        let is_of_key = written.settings == key.settings
-            && written.bearer == key.bearer.as_deref()
-            && written.rule == key.rule.to_string()
-            && written.robot == key.robot.as_str()
-            && written.api_url == key.api_url;
-        is_of_key.then(|| written.into_entry())
+        let written = self.written(&bytes).filter(|written| written.key == key)?;
+        Some(written.entry())
     }
 
     /// The key and the entry in a file, where it stands under the name that its key makes.
@@ -173,13 +221,13 @@ impl Cache<'_> {
         let bytes = self.read(name)?;
         let written = self.written(&bytes)?;
         let key = EntryKey {
-            rule: Server::parse(written.rule).ok()?,
-            robot: RobotName::parse(written.robot).ok()?,
-            api_url: written.api_url.to_owned(),
-            settings: written.settings.to_owned(),
-            bearer: written.bearer.map(str::to_owned),
+            rule: Server::parse(written.key.rule).ok()?,
+            robot: RobotName::parse(written.key.robot).ok()?,
+            api_url: written.key.api_url.to_owned(),
+            settings: written.key.settings.to_owned(),
+            bearer: written.key.bearer.map(str::to_owned),
         };
-        (key.name(suffix::ENTRY) == name).then(|| (key, written.into_entry()))
+        (key.name(suffix::ENTRY) == name).then(|| (key, written.entry()))
     }
 
     /// What was written, if it is of this boot.
@@ -222,17 +270,16 @@ impl Cache<'_> {
         let rule = key.rule.to_string();
         let boot_id = if self.folder.is_in_memory() { None } else { self.world.boot_id() };
         let content = sealed(&Written {
-            rule: &rule,
-            robot: key.robot.as_str(),
-            api_url: &key.api_url,
-            settings: &key.settings,
-            bearer: key.bearer.as_deref(),
+            key: key.text(&rule),
             token: entry.token.expose(),
             lifetime_ms: u64::try_from(entry.lifetime.as_millis()).unwrap_or(u64::MAX),
             obtained: entry.obtained,
             boot_id: boot_id.as_deref(),
             spread: entry.spread,
-            discovery: entry.discovery.clone(),
+            discovery: entry
+                .discovery
+                .as_ref()
+                .map(|kept| (kept.issuer.as_str(), kept.token_endpoint.as_str(), kept.read)),
         })?;
         let name = key.name(suffix::ENTRY);
         room.write(&name, &content).with_context(|| format!("the entry `{name}`"))?;
@@ -271,9 +318,9 @@ impl Cache<'_> {
             if name.ends_with(suffix::ENTRY) {
                 // One of an earlier boot too, and one that only another version can read: they
                 // count as absent elsewhere, and may hold a token that lives.
-                let rule = self
-                    .read(&name)
-                    .and_then(|bytes| Server::parse(unsealed::<Written<'_>>(&bytes)?.rule).ok());
+                let rule = self.read(&name).and_then(|bytes| {
+                    Server::parse(unsealed::<Written<'_>>(&bytes)?.key.rule).ok()
+                });
                 if rule.map_or(Kind::of(&name) == Some(Kind::Entry), |rule| is_meant(&rule)) {
                     let _ = self.folder.remove(&name);
                 }
@@ -293,26 +340,24 @@ mod tests {
     fn r10_what_is_written_changes_only_with_its_format() {
         let moment = Moment::new(Duration::from_hours(500_000), Duration::from_mins(5));
         let written = Written {
-            rule: "h/org",
-            robot: "acme+ci",
-            api_url: "https://h/",
-            settings: "5e77",
-            bearer: Some("b"),
+            key: KeyText {
+                rule: "h/org",
+                robot: "acme+ci",
+                api_url: "https://h/",
+                settings: "5e77",
+                bearer: Some("b"),
+            },
             token: "t.o.k",
             lifetime_ms: 3_600_000,
             obtained: moment,
             boot_id: None,
             spread: 1.0,
-            discovery: Some(KeptDiscovery {
-                issuer: "i".to_owned(),
-                token_endpoint: "e".to_owned(),
-                read: moment,
-            }),
+            discovery: Some(("i", "e", moment)),
         };
         let shown = (FORMAT, hex(&sealed(&written).expect("bytes")));
-        let wanted = "e5a6d2fd3d51892f05682f6f72670761636d652b63690a68747470733a2f2f682f043565\
+        let wanted = "35966079cf5b8b4505682f6f72670761636d652b63690a68747470733a2f2f682f043565\
                       373701016205742e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000f03f01016901\
                       6580a0f1c2b134e0a712";
-        assert_eq!(shown, (2, wanted.to_owned()), "a change needs another FORMAT");
+        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
     }
 }

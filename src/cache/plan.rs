@@ -1,60 +1,70 @@
 //! A plan: what the configuration meant for one host, so that a cached `get` parses no TOML (R8,
 //! R9).
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::entry::{EntryKey, settings_digest};
+use crate::cache::entry::{KeyText, settings_digest};
 use crate::cache::seal::{FORMAT, checksum, sealed, unsealed};
-use crate::cache::{Cache, escaped, suffix};
+use crate::cache::{Cache, LARGEST, escaped, suffix};
 use crate::config::fingerprint::Fingerprint;
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{Bearer, Rule, Settings};
 use crate::failure::Failure;
-use crate::robot::RobotName;
 use crate::server::{Server, is_path_prefix};
 
 /// The program's version: another one may have meant something else.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the configuration means for a host.
+/// What the configuration means for a host. What was read back is borrowed from its file.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Plan {
-    version: String,
-    host: String,
-    fingerprint: Fingerprint,
-    rules: Vec<PlannedRule>,
+pub struct Plan<'a> {
+    version: &'a str,
+    /// What it is the plan of, which its name was made of too.
+    key: &'a [u8],
+    #[serde(borrow)]
+    fingerprint: Fingerprint<'a>,
+    #[serde(borrow)]
+    rules: Vec<PlannedRule<'a>>,
 }
 
 /// What one rule of the host means.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct PlannedRule {
-    /// Its path; empty for the host itself.
-    path: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PlannedRule<'a> {
+    /// Its server.
+    #[serde(borrow)]
+    pub rule: Cow<'a, str>,
     /// How to look up its token, or nothing for a rule with a mistake: the files tell which.
-    lookup: Option<Lookup>,
+    #[serde(borrow)]
+    pub lookup: Option<Lookup<'a>>,
 }
 
 /// What is needed to find the entry of a rule.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Lookup {
-    robot: String,
-    api_url: String,
-    settings: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Lookup<'a> {
+    /// The robot.
+    #[serde(borrow)]
+    pub robot: Cow<'a, str>,
+    #[serde(borrow)]
+    api_url: Cow<'a, str>,
+    #[serde(borrow)]
+    settings: Cow<'a, str>,
     /// What tells its bearer apart.
     pub bearer: Bearer,
     min_validity_ms: Option<u64>,
 }
 
-impl Lookup {
+impl Lookup<'_> {
     /// How to find the entry of `rule`.
-    pub fn of(rule: &Rule) -> Self {
-        Self {
-            robot: rule.robot.to_string(),
-            api_url: rule.api_url.to_string(),
-            settings: settings_digest(rule),
+    pub fn of(rule: &Rule) -> Lookup<'static> {
+        Lookup {
+            robot: rule.robot.to_string().into(),
+            api_url: rule.api_url.to_string().into(),
+            settings: settings_digest(rule).into(),
             bearer: rule.identity.source.bearer(),
             min_validity_ms: rule
                 .min_validity
@@ -67,73 +77,91 @@ impl Lookup {
         self.min_validity_ms.map(Duration::from_millis)
     }
 
-    /// The key of the entry for this bearer under the rule of `server`.
-    pub fn into_key(self, server: Server, bearer: Option<String>) -> Option<EntryKey> {
-        Some(EntryKey {
-            rule: server,
-            robot: RobotName::parse(&self.robot).ok()?,
-            api_url: self.api_url,
-            settings: self.settings,
+    /// The key of the entry for this bearer under the rule of the server `rule`.
+    pub fn key<'k>(&'k self, rule: &'k str, bearer: Option<&'k str>) -> KeyText<'k> {
+        KeyText {
+            rule,
+            robot: &self.robot,
+            api_url: &self.api_url,
+            settings: &self.settings,
             bearer,
-        })
+        }
     }
 }
 
-impl PlannedRule {
-    fn of(server: &Server, rule: &Result<Rule, Failure>) -> Self {
-        Self { path: server.path().to_owned(), lookup: rule.as_ref().ok().map(Lookup::of) }
+impl PlannedRule<'_> {
+    fn of(server: &Server, rule: &Result<Rule, Failure>) -> PlannedRule<'static> {
+        PlannedRule { rule: server.to_string().into(), lookup: rule.as_ref().ok().map(Lookup::of) }
+    }
+
+    /// The path of its server; empty for the host itself.
+    pub fn path(&self) -> &str {
+        self.rule.split_once('/').map_or("", |(_, path)| path)
     }
 }
 
-impl Plan {
-    /// The plan for `host` out of what was read.
-    pub fn of(host: &str, fingerprint: Fingerprint, settings: &Settings) -> Self {
-        let rules = settings
-            .rules
-            .iter()
-            .filter(|(server, _)| server.host() == host)
-            .map(|(server, rule)| PlannedRule::of(server, rule))
-            .collect();
-        Self { version: VERSION.to_owned(), host: host.to_owned(), fingerprint, rules }
-    }
-
-    /// The rule with the longest path that covers `server`, and how to look up its token unless it
-    /// has a mistake.
-    pub fn into_rule_for(self, server: &Server) -> Option<(Server, Option<Lookup>)> {
-        let rule = self
-            .rules
+impl<'a> Plan<'a> {
+    /// The rule with the longest path that covers `server`, a server of the plan's host.
+    pub fn into_rule_for(self, server: &Server) -> Option<PlannedRule<'a>> {
+        self.rules
             .into_iter()
-            .filter(|rule| self.host == server.host() && is_path_prefix(&rule.path, server.path()))
-            .max_by_key(|rule| rule.path.len())?;
-        Some((server.beneath_host(&rule.path), rule.lookup))
+            .filter(|rule| is_path_prefix(rule.path(), server.path()))
+            .max_by_key(|rule| rule.path().len())
+    }
+}
+
+/// The content of a plan's file.
+#[derive(Debug)]
+pub struct PlanFile {
+    key: Vec<u8>,
+    content: Vec<u8>,
+}
+
+impl PlanFile {
+    /// The plan, if everything that it was made from is as it was. `search_path` is the one that the
+    /// file was asked for by, `wall_now` the wall clock.
+    pub fn plan(&self, search_path: &SearchPath, wall_now: Duration) -> Option<Plan<'_>> {
+        let plan: Plan<'_> = unsealed(&self.content)?;
+        let is_meant = plan.version == VERSION && plan.key == self.key;
+        let holds = is_meant && plan.fingerprint.still_holds(search_path);
+        (holds && plan.fingerprint.is_settled(wall_now)).then_some(plan)
     }
 }
 
 impl Cache<'_> {
-    /// The plan for a host, if everything that it was made from is as it was.
-    pub fn plan(&self, host: &str, search_path: &SearchPath) -> Option<Plan> {
-        let plan: Plan = unsealed(&self.read(&name(host, search_path)?)?)?;
-        let is_meant = plan.version == VERSION && plan.host == host;
-        let holds = is_meant && plan.fingerprint.still_holds(search_path);
-        (holds && plan.fingerprint.is_settled(self.world.clock.wall())).then_some(plan)
+    /// The file of the plan for a host.
+    pub fn plan_file(&self, host: &str, search_path: &SearchPath) -> Option<PlanFile> {
+        let key = key(host, search_path)?;
+        let content = self.folder.read(&name(host, &key), LARGEST)?;
+        Some(PlanFile { key, content })
     }
 
-    /// Keeps a plan, unless a file that it was made from is so young that it may change again
-    /// without a trace: two edits within one tick of the clock look the same. `read` is the wall
-    /// clock from before the files were read.
-    pub fn keep_plan(&self, plan: &Plan, search_path: &SearchPath, read: Duration) {
-        if !plan.fingerprint.is_settled(read) {
+    /// Keeps the plan for a host out of what was read, unless a file that it was made from is so
+    /// young that it may change again without a trace: two edits within one tick of the clock look
+    /// the same. `read` is the wall clock from before the files were read.
+    pub fn keep_plan(
+        &self,
+        host: &str,
+        search_path: &SearchPath,
+        fingerprint: Fingerprint<'_>,
+        settings: &Settings,
+        read: Duration,
+    ) {
+        if !fingerprint.is_settled(read) {
             self.world.debug("no plan is kept: the configuration has just changed");
             return;
         }
-        let Some(name) = name(&plan.host, search_path) else { return };
-        match self.write_plan(plan, &name) {
+        let Some(key) = key(host, search_path) else { return };
+        let rules = settings.rules.iter().filter(|(server, _)| server.host() == host);
+        let rules = rules.map(|(server, rule)| PlannedRule::of(server, rule)).collect();
+        let plan = Plan { version: VERSION, key: &key, fingerprint, rules };
+        match self.write_plan(&plan, &name(host, &key)) {
             Ok(()) => self.sweep(),
             Err(error) => self.world.debug(format_args!("no plan is kept: {error:#}")),
         }
     }
 
-    fn write_plan(&self, plan: &Plan, name: &str) -> anyhow::Result<()> {
+    fn write_plan(&self, plan: &Plan<'_>, name: &str) -> anyhow::Result<()> {
         let content = sealed(plan).context("a path is no text")?;
         let size = content.len() as u64;
         let room = self.folder.reserve(size, self.world.random_number()).context("no room")?;
@@ -141,10 +169,17 @@ impl Cache<'_> {
     }
 }
 
-/// The name of a host's plan; nothing where a path is not UTF-8.
-fn name(host: &str, search_path: &SearchPath) -> Option<String> {
-    let key = postcard::to_allocvec(&(FORMAT, search_path, host)).ok()?;
-    Some(format!("{}.{:016x}{}", escaped(host), checksum(&key), suffix::PLAN))
+/// What a plan is the plan of; nothing where a path is not UTF-8.
+fn key(host: &str, search_path: &SearchPath) -> Option<Vec<u8>> {
+    const ROOM: usize = 256;
+    postcard::to_extend(&(FORMAT, search_path, host), Vec::with_capacity(ROOM)).ok()
+}
+
+/// The name of a host's plan with this key.
+fn name(host: &str, key: &[u8]) -> String {
+    let mut name = escaped(host);
+    let _ = write!(name, ".{:016x}", checksum(key));
+    name + suffix::PLAN
 }
 
 #[cfg(test)]
@@ -163,10 +198,8 @@ mod tests {
 
     #[test]
     fn r8_what_is_written_changes_only_with_its_format() {
-        let fingerprint = serde_json::json!({
-            "search_path": {"chosen": "/a"},
-            "stamps": [["/a", [1, 2, 3, 4, 5]], ["/b", null]],
-        });
+        let fingerprint = r#"[["/a", [1, 2, 3, 4, 5]], ["/b", null]]"#;
+        let key = key("h", &chosen(b"/a")).expect("a key");
         let bearers = [
             Bearer::Settings,
             Bearer::SecretVariable("V".to_owned()),
@@ -175,32 +208,49 @@ mod tests {
             Bearer::TokenVariable(TokenVariable { variable: "T".to_owned(), json_field: None }),
         ];
         let rules = bearers.map(|bearer| PlannedRule {
-            path: "p".to_owned(),
+            rule: "h/p".into(),
             lookup: Some(Lookup {
-                robot: "a+b".to_owned(),
-                api_url: "u".to_owned(),
-                settings: "s".to_owned(),
+                robot: "a+b".into(),
+                api_url: "u".into(),
+                settings: "s".into(),
                 bearer,
                 min_validity_ms: Some(1),
             }),
         });
         let plan = Plan {
-            version: "v".to_owned(),
-            host: "h".to_owned(),
-            fingerprint: serde_json::from_value(fingerprint).expect("a fingerprint"),
+            version: "v",
+            key: &key,
+            fingerprint: serde_json::from_str(fingerprint).expect("a fingerprint"),
             rules: rules.into(),
         };
         let shown = (FORMAT, hex(&sealed(&plan).expect("bytes")));
-        let wanted = "982251760cb5209f0176016800022f6102022f6101010203080a022f6200050170010361\
-                      2b620175017300010101700103612b6201750173010156010101700103612b620175017302\
-                      0163010101700103612b620175017303022f7400010101700103612b620175017304015400\
-                      0101";
-        assert_eq!(shown, (2, wanted.to_owned()), "a change needs another FORMAT");
+        let wanted = "2c91f468c86df7bd0176070300022f61016802022f6101010203080a022f62000503682f70\
+                      0103612b620175017300010103682f700103612b6201750173010156010103682f700103612b\
+                      6201750173020163010103682f700103612b620175017303022f7400010103682f700103612b\
+                      6201750173040154000101";
+        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
+    }
+
+    #[test]
+    fn r9_a_plan_is_that_of_its_own_host_and_search_path() {
+        let (path, other) = (chosen(b"/a"), chosen(b"/b"));
+        let [meant, of_other_host, of_other_path] =
+            [("h", &path), ("i", &path), ("h", &other)].map(|(host, path)| key(host, path));
+        let meant = meant.expect("a key");
+        let fingerprint = Fingerprint::default();
+        let plan = Plan { version: VERSION, key: &meant, fingerprint, rules: Vec::new() };
+        let content = sealed(&plan).expect("bytes");
+        for (key, is_taken) in
+            [(Some(meant.clone()), true), (of_other_host, false), (of_other_path, false)]
+        {
+            let file = PlanFile { key: key.expect("a key"), content: content.to_vec() };
+            assert_eq!(file.plan(&path, Duration::ZERO).is_some(), is_taken);
+        }
     }
 
     #[test]
     fn r9_a_search_path_that_is_not_utf_8_has_no_plan() {
-        assert!(name("h", &chosen(b"/a")).is_some_and(|name| name.starts_with("h.")));
-        assert_eq!(name("h", &chosen(b"/\xff")), None);
+        assert!(key("h", &chosen(b"/a")).is_some_and(|key| name("h", &key).starts_with("h.")));
+        assert_eq!(key("h", &chosen(b"/\xff")), None);
     }
 }

@@ -21,12 +21,12 @@ pub(super) struct Reading<'a> {
     world: &'a World,
     search_path: SearchPath,
     pub(super) files: Vec<(PathBuf, String)>,
-    pub(super) fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint<'static>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn of(world: &'a World, search_path: SearchPath) -> Result<Self, Failure> {
-        let fingerprint = Fingerprint::of(search_path.clone());
+        let fingerprint = Fingerprint::default();
         let mut reading =
             Self { world, search_path: search_path.clone(), files: Vec::new(), fingerprint };
         match search_path {

@@ -483,7 +483,7 @@ fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
             }))),
         });
         let answer = second.get_in(&world, HOST);
-        tell.set(matches!(answer, Answer::Credentials { .. }) && second.scripted.asked() == (0, 0));
+        tell.set(matches!(answer, Answer::Credentials(_)) && second.scripted.asked() == (0, 0));
     }));
     host.token();
     assert!(seen.get());
@@ -864,8 +864,8 @@ fn world_of_places(host: &Host, folder: &std::path::Path) -> quayfed::world::Wor
         "QUAYFED_CONFIG",
         host.configuration.clone().into_os_string(),
     )]);
-    world.places.run = folder.join("run");
-    world.places.shared_memory = folder.join("shm");
+    world.places.run = folder.join("run").into();
+    world.places.shared_memory = folder.join("shm").into();
     for place in ["run", "shm"] {
         fs::create_dir_all(folder.join(place)).expect("a folder");
     }
