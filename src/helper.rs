@@ -144,14 +144,14 @@ fn find<'a>(world: &'a World, asked: &str, server: &Server) -> Found<'a> {
 
 fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Found<'a>, Failure> {
     let search_path = SearchPath::of(world)?;
-    let from_variables = config::rule_from_variables(world)?;
+    let from_variables = config::rules_from_variables(world)?;
     let cache = Cache::open(world);
     let file = cache.as_ref().and_then(|cache| cache.plan_file(server.host(), &search_path));
     let plan = file.as_ref().and_then(|file| file.plan(&search_path, world.clock.wall()));
     let has_plan = plan.is_some();
     if let (Some(cache), Some(plan)) = (&cache, plan) {
         world.debug("the configuration is as it was when the plan was made");
-        match planned(plan, from_variables.as_ref(), server) {
+        match planned(plan, &from_variables, server) {
             Planned::NotOurs => return Ok(Found::NotOurs),
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
@@ -173,7 +173,7 @@ fn read_configuration<'a>(
     server: &Server,
     cache: Option<Cache<'a>>,
     plan_for: Option<&SearchPath>,
-    from_variables: Option<RuleOfVariables>,
+    from_variables: Vec<RuleOfVariables>,
 ) -> Result<Found<'a>, Failure> {
     let read = world.clock.wall();
     let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
@@ -198,12 +198,8 @@ enum Planned<'a> {
     NotOurs,
 }
 
-fn planned<'a>(
-    plan: Plan<'a>,
-    from_variables: Option<&RuleOfVariables>,
-    server: &Server,
-) -> Planned<'a> {
-    let variables = from_variables.filter(|(of, _)| of.covers(server));
+fn planned<'a>(plan: Plan<'a>, from_variables: &[RuleOfVariables], server: &Server) -> Planned<'a> {
+    let variables = from_variables.iter().find(|(of, _)| of.covers(server));
     let files = plan.into_rule_for(server);
     match (variables, files) {
         (None, None) => Planned::NotOurs,

@@ -60,16 +60,18 @@ pub fn variable_names() -> impl Iterator<Item = &'static str> {
 /// The server that `QUAYFED_REGISTRY` names, and its rule or why it cannot be used.
 pub type RuleOfVariables = (Server, Result<Rule, Failure>);
 
-/// The rule of `QUAYFED_REGISTRY` and its companions, to be laid over those of the files: it
-/// replaces the one of the same server. The error is that of `QUAYFED_REGISTRY` itself.
-pub fn rule_from_variables(world: &World) -> Result<Option<RuleOfVariables>, Failure> {
-    let registry = world.environment.get(REGISTRY);
-    registry.map(|registry| rule_for(world, &registry.to_string_lossy())).transpose()
+/// The rule of `QUAYFED_REGISTRY` and its companions, or none where that is not set, to be laid over
+/// those of the files: it replaces the one of the same server. The error is that of
+/// `QUAYFED_REGISTRY` itself. Not an `Option`: it would take every `get` a page of stack.
+pub fn rules_from_variables(world: &World) -> Result<Vec<RuleOfVariables>, Failure> {
+    match world.environment.get(REGISTRY) {
+        None => Ok(Vec::new()),
+        Some(registry) => rules_for(world, &registry.to_string_lossy()),
+    }
 }
 
-/// Kept apart: it would take a cached `get` a page of stack.
 #[cold]
-fn rule_for(world: &World, registry: &str) -> Result<RuleOfVariables, Failure> {
+fn rules_for(world: &World, registry: &str) -> Result<Vec<RuleOfVariables>, Failure> {
     let server = Server::parse(registry).map_err(|error| {
         Failure::new(
             format!(
@@ -82,7 +84,7 @@ fn rule_for(world: &World, registry: &str) -> Result<RuleOfVariables, Failure> {
     })?;
     let table = table(world, REGISTRY_VARIABLES, REGISTRY);
     let rule = meaning::rule(table, &server, |_| Some(identity(world)));
-    Ok((server, rule))
+    Ok(vec![(server, rule)])
 }
 
 /// What is odd about the variables without concerning any rule. Those that an identity of the
@@ -206,8 +208,13 @@ mod tests {
         [("QUAYFED_REGISTRY", "Quay.example.com"), ("QUAYFED_ROBOT", "acme+ci")];
 
     fn rule(variables: &[(&str, &str)]) -> Result<Rule, Failure> {
-        let desk = Desk::new().with_variables(&[&BASE, variables].concat());
-        rule_from_variables(&desk.world).expect("a registry").expect("a rule").1
+        rule_of(&Desk::new().with_variables(&[&BASE, variables].concat()))
+    }
+
+    fn rule_of(desk: &Desk) -> Result<Rule, Failure> {
+        let (_, rule) =
+            rules_from_variables(&desk.world).expect("a registry").pop().expect("a rule");
+        rule
     }
 
     #[test]
@@ -364,8 +371,7 @@ mod tests {
             let mut all = variables.to_vec();
             all.extend(BASE);
             let desk = Desk::new().with_variables(&all);
-            let (_, made) = rule_from_variables(&desk.world).expect("a name").expect("a rule");
-            let failure = made.expect_err("a mistake");
+            let failure = rule_of(&desk).expect_err("a mistake");
             assert_eq!((failure.cause(), failure.hint()), (*cause, *hint), "{variables:?}");
             assert!(!failure.cause().contains("hunter2") && !failure.hint().contains("hunter2"));
         }
@@ -374,8 +380,7 @@ mod tests {
     #[test]
     fn r6_a_robot_that_is_not_set_is_told() {
         let desk = Desk::new().with_variables(&[BASE[0], ("QUAYFED_TOKEN", "x")]);
-        let (_, made) = rule_from_variables(&desk.world).expect("a name").expect("a rule");
-        let failure = made.expect_err("a mistake");
+        let failure = rule_of(&desk).expect_err("a mistake");
         assert_eq!(failure.cause(), "QUAYFED_REGISTRY is set, but not QUAYFED_ROBOT");
         assert_eq!(failure.hint(), "set QUAYFED_ROBOT, such as acme+ci");
     }
@@ -384,7 +389,7 @@ mod tests {
     fn r6_a_registry_that_cannot_be_parsed_fails_all() {
         let desk = Desk::new().with_variables(&[("QUAYFED_REGISTRY", "user:hunter2@quay")]);
         assert_eq!(
-            rule_from_variables(&desk.world).expect_err("no name").cause(),
+            rules_from_variables(&desk.world).expect_err("no name").cause(),
             "QUAYFED_REGISTRY: `…@quay` is no name of a registry: it has user information before \
              the host"
         );
@@ -411,7 +416,7 @@ mod tests {
             ("QUAYFED_COLOUR", "red"),
             ("QUAYFED_LOG", "debug"),
         ]);
-        assert!(rule_from_variables(&desk.world).expect("no mistake").is_none());
+        assert!(rules_from_variables(&desk.world).expect("no mistake").is_empty());
         assert_eq!(
             desk.load().expect("settings").notices,
             [
