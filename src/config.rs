@@ -323,9 +323,9 @@ mod tests {
         desk.set_mode("user", 0o600);
         let fingerprint = desk.load().expect("absent").fingerprint;
         let search_path = SearchPath::of(&desk.world).expect("a search path");
-        assert!(fingerprint.still_holds(&search_path));
+        assert!(fingerprint.still_holds(&desk.world, &search_path));
         desk.set_mode("user", 0o755);
-        assert!(!fingerprint.still_holds(&search_path), "now it can be searched");
+        assert!(!fingerprint.still_holds(&desk.world, &search_path), "now it can be searched");
         desk.set_mode("user/quayfed/config.toml", 0o000);
         let failure = desk.shortened(&desk.load().expect_err("it is there"));
         assert_eq!(failure.cause(), "config.toml cannot be read (permission denied)");

@@ -147,7 +147,7 @@ fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Fo
     let from_variables = config::rules_from_variables(world)?;
     let cache = Cache::open(world);
     let file = cache.as_ref().and_then(|cache| cache.plan_file(server.host(), &search_path));
-    let plan = file.as_ref().and_then(|file| file.plan(&search_path, world.clock.wall()));
+    let plan = file.as_ref().and_then(|file| file.plan(world, &search_path));
     let has_plan = plan.is_some();
     if let (Some(cache), Some(plan)) = (&cache, plan) {
         world.debug("the configuration is as it was when the plan was made");

@@ -16,6 +16,7 @@ use crate::config::search_path::SearchPath;
 use crate::config::settings::{Bearer, Rule, Settings};
 use crate::failure::Failure;
 use crate::server::{Server, is_path_prefix};
+use crate::world::World;
 
 /// The program's version: another one may have meant something else.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -119,12 +120,12 @@ pub struct PlanFile {
 
 impl PlanFile {
     /// The plan, if everything that it was made from is as it was. `search_path` is the one that the
-    /// file was asked for by, `wall_now` the wall clock.
-    pub fn plan(&self, search_path: &SearchPath, wall_now: Duration) -> Option<Plan<'_>> {
+    /// file was asked for by.
+    pub fn plan(&self, world: &World, search_path: &SearchPath) -> Option<Plan<'_>> {
         let plan: Plan<'_> = unsealed(&self.content)?;
         let is_meant = plan.version == VERSION && plan.key == self.key;
-        let holds = is_meant && plan.fingerprint.still_holds(search_path);
-        (holds && plan.fingerprint.is_settled(wall_now)).then_some(plan)
+        let holds = is_meant && plan.fingerprint.still_holds(world, search_path);
+        (holds && plan.fingerprint.is_settled(world.clock.wall())).then_some(plan)
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn r9_a_plan_is_that_of_its_own_host_and_search_path() {
-        let (path, other) = (chosen(b"/a"), chosen(b"/b"));
+        let (world, path, other) = (World::of_process(), chosen(b"/a"), chosen(b"/b"));
         let [meant, of_other_host, of_other_path] =
             [("h", &path), ("i", &path), ("h", &other)].map(|(host, path)| key(host, path));
         let meant = meant.expect("a key");
@@ -244,7 +245,7 @@ mod tests {
             [(Some(meant.clone()), true), (of_other_host, false), (of_other_path, false)]
         {
             let file = PlanFile { key: key.expect("a key"), content: content.to_vec() };
-            assert_eq!(file.plan(&path, Duration::ZERO).is_some(), is_taken);
+            assert_eq!(file.plan(&world, &path).is_some(), is_taken);
         }
     }
 

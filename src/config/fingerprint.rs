@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::search_path::SearchPath;
 use crate::files::Stamp;
+use crate::world::World;
 
 /// Two changes within this time may leave the same stamp behind: the clock that a file system
 /// stamps with ticks every few milliseconds at best, every two seconds at worst.
@@ -43,10 +44,10 @@ impl Fingerprint<'_> {
     /// Whether the configuration that `search_path` leads to is still the one that this was taken
     /// of, by the same search path. The names of the drop-ins need no listing: the folder's stamp
     /// changes with them.
-    pub fn still_holds(&self, search_path: &SearchPath) -> bool {
+    pub fn still_holds(&self, world: &World, search_path: &SearchPath) -> bool {
         self.0.iter().all(|Stamped(path, stamp)| match (std::fs::metadata(path), stamp) {
             (Ok(metadata), Some(stamp)) => Stamp::of(&metadata) == *stamp,
-            (Err(error), None) => is_absence(&error, search_path, path),
+            (Err(error), None) => is_absence(world, &error, search_path, path),
             _ => false,
         })
     }
@@ -62,10 +63,15 @@ impl Fingerprint<'_> {
 
 /// Whether an error says that a file is absent: it does not exist or, for the user's own, a folder
 /// on the way to it cannot be searched (rule R5).
-pub(super) fn is_absence(error: &io::Error, search_path: &SearchPath, path: &Path) -> bool {
+pub(super) fn is_absence(
+    world: &World,
+    error: &io::Error,
+    search_path: &SearchPath,
+    path: &Path,
+) -> bool {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => true,
-        ErrorKind::PermissionDenied => search_path.is_users_own(path),
+        ErrorKind::PermissionDenied => search_path.is_users_own(world, path),
         _ => false,
     }
 }
@@ -93,7 +99,8 @@ mod tests {
         let kept = serde_json::to_string(&fingerprint).expect("JSON");
         let kept: Fingerprint<'_> = serde_json::from_str(&kept).expect("a fingerprint");
         assert_eq!(kept, fingerprint);
-        kept.still_holds(&SearchPath::of(&desk.world).expect("a search path"))
+        let search_path = SearchPath::of(&desk.world).expect("a search path");
+        kept.still_holds(&desk.world, &search_path)
     }
 
     #[test]

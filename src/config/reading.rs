@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::{Fingerprint, is_absence};
-use super::search_path::SearchPath;
+use super::search_path::{SearchPath, users_own};
 use crate::failure::Failure;
 use crate::files::{InputError, Stamp, list_input, read_input};
 use crate::ownership::owner_fault;
@@ -31,10 +31,10 @@ impl<'a> Reading<'a> {
             Self { world, search_path: search_path.clone(), files: Vec::new(), fingerprint };
         match search_path {
             SearchPath::Chosen(file) => reading.read_chosen(file)?,
-            SearchPath::Usual { system, drop_ins, user } => {
-                reading.read(system)?;
-                reading.read_drop_ins(&drop_ins)?;
-                user.map_or(Ok(()), |user| reading.read(user))?;
+            SearchPath::Usual { system, .. } => {
+                reading.read(system.join("config.toml"))?;
+                reading.read_drop_ins(&system.join("config.d"))?;
+                users_own(world).map_or(Ok(()), |file| reading.read(file))?;
             }
         }
         Ok(reading)
@@ -103,7 +103,8 @@ impl<'a> Reading<'a> {
             InputError::Absent => true,
             // A file that can be looked at is there: it is the file itself that is barred.
             InputError::Unreadable(error) => {
-                is_absence(error, &self.search_path, path) && std::fs::metadata(path).is_err()
+                is_absence(self.world, error, &self.search_path, path)
+                    && std::fs::metadata(path).is_err()
             }
             InputError::NotAFile | InputError::TooLarge(_) => false,
         };

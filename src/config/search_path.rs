@@ -1,27 +1,28 @@
 //! Which files a process reads its configuration from.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::world::World;
 
-/// The files that this process derives from its environment, whether they exist or not. Serializing
-/// it fails where a path is not UTF-8: then nothing can be kept that depends on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Which files this process reads, whether they exist or not, as that from which they follow: working
+/// out the user's folder takes longer than a cached `get` should. Serializing it fails where a path
+/// is not UTF-8: then nothing can be kept that depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum SearchPath {
     /// The file that `$QUAYFED_CONFIG` names, which must exist, and no other.
     Chosen(PathBuf),
     /// The system's and the user's files, later ones over earlier ones.
     Usual {
-        /// `/etc/quayfed/config.toml`.
-        system: PathBuf,
-        /// `/etc/quayfed/config.d`.
-        drop_ins: PathBuf,
-        /// `$XDG_CONFIG_HOME/quayfed/config.toml`, where the user has such a folder.
-        user: Option<PathBuf>,
+        /// The folder of the system's: `/etc/quayfed`.
+        system: Cow<'static, Path>,
+        /// What says where the user's is: `$XDG_CONFIG_HOME`.
+        config_home: Option<PathBuf>,
+        /// The same: `$HOME`.
+        home: Option<PathBuf>,
     },
 }
 
@@ -29,7 +30,11 @@ impl SearchPath {
     /// The search path of this process.
     pub fn of(world: &World) -> Result<Self, Failure> {
         match world.environment.path("QUAYFED_CONFIG") {
-            None => Ok(Self::usual(world)),
+            None => Ok(Self::Usual {
+                system: world.places.system_configuration.clone(),
+                config_home: world.environment.path("XDG_CONFIG_HOME"),
+                home: world.environment.path("HOME"),
+            }),
             Some(path) if path.is_absolute() => Ok(Self::Chosen(path)),
             Some(path) => Err(Failure::new(
                 format!("QUAYFED_CONFIG is `{}`, which is no absolute path", path.display()),
@@ -38,19 +43,14 @@ impl SearchPath {
         }
     }
 
-    fn usual(world: &World) -> Self {
-        let system = &world.places.system_configuration;
-        let user = world.user_configuration();
-        Self::Usual {
-            system: system.join("config.toml"),
-            drop_ins: system.join("config.d"),
-            user: user.map(|folder| folder.join("quayfed").join("config.toml")),
-        }
-    }
-
     /// Whether this is the user's own file, which counts as absent where a folder on the way to it
     /// cannot be searched.
-    pub(super) fn is_users_own(&self, path: &Path) -> bool {
-        matches!(self, Self::Usual { user: Some(user), .. } if user == path)
+    pub(super) fn is_users_own(&self, world: &World, path: &Path) -> bool {
+        matches!(self, Self::Usual { .. }) && users_own(world).as_deref() == Some(path)
     }
+}
+
+/// The user's own file: `quayfed/config.toml` in the configuration folder, where the user has one.
+pub(super) fn users_own(world: &World) -> Option<PathBuf> {
+    Some(world.user_configuration()?.join("quayfed").join("config.toml"))
 }
