@@ -287,7 +287,8 @@ pub struct UserNamespace {
     pub is_initial: bool,
     /// The caller's user id as the parent namespace counts it.
     pub uid_in_parent: u32,
-    /// The user id that every owner without a mapping appears as (`/proc/sys/kernel/overflowuid`).
+    /// The user id that every owner without a mapping appears as (`/proc/sys/kernel/overflowuid`);
+    /// of no meaning in the initial one, where all have one.
     pub overflow_uid: u32,
 }
 
@@ -343,13 +344,18 @@ impl UserNamespace {
     const INITIAL: &str = "user:[4026531837]";
 
     fn of_process(uid: u32) -> Self {
+        const USUAL_OVERFLOW_UID: u32 = 65534;
         let link = std::fs::read_link("/proc/self/ns/user");
+        if link.is_ok_and(|link| link.as_os_str() == OsStr::new(Self::INITIAL)) {
+            // Every user has a mapping, to itself.
+            return Self { is_initial: true, uid_in_parent: uid, overflow_uid: USUAL_OVERFLOW_UID };
+        }
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
         Self {
-            is_initial: link.is_ok_and(|link| link.as_os_str() == OsStr::new(Self::INITIAL)),
+            is_initial: false,
             uid_in_parent: uid_in_parent(&map, uid).unwrap_or(uid),
-            overflow_uid: overflow.trim().parse().unwrap_or(65534),
+            overflow_uid: overflow.trim().parse().unwrap_or(USUAL_OVERFLOW_UID),
         }
     }
 }

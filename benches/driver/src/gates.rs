@@ -51,7 +51,7 @@ pub fn count(given: &Given) -> Result<Vec<Count>> {
     counts.extend(cold(given)?);
     let image = Image::of(&given.helper)?;
     counts.push(at_most("size of the binary, MB", image.megabytes, 6.0));
-    counts.push(at_most("relocations at the start", image.relocations as f64, 4_400.0));
+    counts.push(at_most("relocations at the start", image.relocations as f64, 4_300.0));
     let is_bound = f64::from(u8::from(image.is_bound_at_start));
     counts.push(exactly("bound at the start (1: RELRO covers all addresses)", is_bound, 1.0));
     let is_random = f64::from(u8::from(image.is_position_independent));
@@ -78,14 +78,14 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
     Ok(vec![
         at_most("cached `get`: system calls", calls.count() as f64, 46.0),
         at_most("the floor: system calls", floor_calls.count() as f64, 38.0),
-        at_most("cached `get`: instructions", executed, 124_000.0),
+        at_most("cached `get`: instructions", executed, 90_000.0),
         at_most("the floor: instructions", executed_by_floor, 22_000.0),
         at_most(
             "cached `get` among 10,000 registries: instructions, to one",
             executed_among_many / executed,
             1.05,
         ),
-        at_most("cached `get`: page faults", faults, 66.0),
+        at_most("cached `get`: page faults", faults, 62.0),
         at_most("the floor: page faults", floor_faults, 50.0),
         exactly("cached `get`: sockets", sockets as f64, 0.0),
         exactly("cached `get`: threads", threads as f64, 0.0),
