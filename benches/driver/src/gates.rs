@@ -64,6 +64,7 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
     let home = scene.home("one", REGISTRY, Endpoint::Given)?;
     let get = home.warm_get(&given.helper, REGISTRY)?;
     let many = crowded_home(&scene, &given.helper)?.warm_get(&given.helper, REGISTRY)?;
+    let of_job = scene.warm_get_of_job(&given.helper, REGISTRY)?;
     let floor = floor(&scene, &given.floor)?;
     scene.requests();
     let log = scene.path("calls");
@@ -80,6 +81,11 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
         at_most("the floor: system calls", floor_calls.count() as f64, 38.0),
         at_most("cached `get`: instructions", executed, 90_000.0),
         at_most("the floor: instructions", executed_by_floor, 22_000.0),
+        at_most(
+            "cached `get` in a job with 100 variables: instructions",
+            instructions(&of_job)?,
+            125_000.0,
+        ),
         at_most(
             "cached `get` among 10,000 registries: instructions, to one",
             executed_among_many / executed,

@@ -151,6 +151,23 @@ impl Scene {
         Ok(home)
     }
 
+    /// A `get` as a CI job calls it, answered from the cache from now on: nothing chosen by a
+    /// variable, and many variables that mean nothing to it.
+    pub fn warm_get_of_job(&self, helper: &Path, registry: &str) -> Result<Program> {
+        let private = |name: &str| -> Result<PathBuf> {
+            let folder = self.path(name);
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder)?;
+            Ok(folder)
+        };
+        let configuration = self.home("job", registry, Endpoint::Given)?.configuration;
+        let folder = private("job/.config/quayfed")?;
+        fs::rename(configuration, folder.join("config.toml"))?;
+        let get = of_job(Program::new(helper))
+            .with("HOME", self.path("job"))
+            .with("XDG_RUNTIME_DIR", private("job/runtime")?);
+        warm(get.argument("get").input(format!("{registry}\n")))
+    }
+
     /// What `curl` reads to ask the provider: no secret stands on a command line.
     pub fn curl_for_oidc_token(&self) -> String {
         format!(
@@ -204,14 +221,9 @@ impl Home {
             .with("QUAYFED_CACHE_DIR", &self.cache)
     }
 
-    /// A `get` that is answered from the cache from now on. A plan is kept only once the
-    /// configuration is older than 2 s.
+    /// A `get` that is answered from the cache from now on.
     pub fn warm_get(&self, helper: &Path, registry: &str) -> Result<Program> {
-        let get = self.get(helper, registry);
-        get.run()?;
-        std::thread::sleep(Duration::from_millis(2100));
-        get.run()?;
-        Ok(get)
+        warm(self.get(helper, registry))
     }
 
     /// Removes whatever is cached.
@@ -228,6 +240,24 @@ impl Home {
         let mut entries = files.filter(|path| path.extension().is_some_and(|it| it == "token"));
         Ok(entries.next().ok_or("nothing is cached")?)
     }
+}
+
+/// How many variables a CI job has.
+const VARIABLES_OF_A_JOB: usize = 100;
+
+/// The same program with as many variables as a CI job has.
+pub fn of_job(program: Program) -> Program {
+    (0..VARIABLES_OF_A_JOB).fold(program, |program, number| {
+        program.with(&format!("CI_VARIABLE_{number}"), "a value of about thirty characters")
+    })
+}
+
+/// A plan is kept only once the configuration is older than 2 s.
+fn warm(get: Program) -> Result<Program> {
+    get.run()?;
+    std::thread::sleep(Duration::from_millis(2100));
+    get.run()?;
+    Ok(get)
 }
 
 fn port(url: &str) -> Result<u16> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::pairs::{Figure, Target, compare};
 use crate::peers::{self, Curl, EcrHelper, Pass};
 use crate::program::Program;
-use crate::scene::{Endpoint, Home, Scene};
+use crate::scene::{self, Endpoint, Home, Scene};
 use crate::{Given, Result};
 
 pub const REGISTRY: &str = "quay.example.com";
@@ -52,6 +52,18 @@ pub fn cached(given: &Given) -> Result<Vec<Figure>> {
             || time(&floor),
         )?);
     }
+    let (get, floor) = (
+        scene.warm_get_of_job(&given.helper, REGISTRY)?,
+        scene::of_job(floor(&scene, &given.floor)?),
+    );
+    figures.push(compare(
+        "a cached `get` from the usual places, in a job with 100 variables (musl)",
+        FLOOR,
+        Target::None,
+        given.runs(1000),
+        || time(&get),
+        || time(&floor),
+    )?);
     Ok(figures)
 }
 
@@ -90,7 +102,7 @@ pub fn crowded_home(scene: &Scene, helper: &Path) -> Result<Home> {
     let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for registry in registries {
         let copy = home.cache.join(name.replace(REGISTRY, &registry));
-        crate::scene::write_private(&copy, &content)?;
+        scene::write_private(&copy, &content)?;
     }
     Ok(home)
 }
