@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a server of a test runs beside it, and takes time")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
 
@@ -172,10 +172,12 @@ fn the_time_counts_to_the_last_byte_of_the_body() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
+/// A port that nobody listens on, and that the system gives to nobody who asks for any.
+const NOBODYS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
 #[test]
 fn a_connection_that_fails_is_named_by_how() {
-    let refused = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
-    assert_eq!(fault_of(get(refused)), (TransportFault::Connect, "connection refused".to_owned()));
+    assert_eq!(fault_of(get(NOBODYS)), (TransportFault::Connect, "connection refused".to_owned()));
     let wanted = "the connection was closed".to_owned();
     let closed = server(|mut stream| drop(request_in(&mut stream)));
     assert_eq!(fault_of(get(closed)), (TransportFault::Broken, wanted.clone()));
@@ -217,9 +219,8 @@ fn a_fault_of_the_proxy_says_that_it_is_the_proxys() {
         let (kind, text) = fault_of(send_with(&world(), url, &connection, Duration::from_secs(5)));
         (kind, text.replace(&address.to_string(), "PROXY"))
     };
-    let refused = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
     for (address, kind, text) in [
-        (refused, TransportFault::Connect, "the proxy `PROXY`: connection refused"),
+        (NOBODYS, TransportFault::Connect, "the proxy `PROXY`: connection refused"),
         (
             answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
             TransportFault::ProxyRefused,
