@@ -91,6 +91,40 @@ fn r4_variables_are_laid_over_the_files_and_over_a_plan() {
 }
 
 #[test]
+fn r9_where_a_variable_leads_to_other_files_there_is_another_plan() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    let ways = [
+        ("", "", FILE, "acme+ci"),
+        ("HOME", "other", "other/.config/quayfed/config.toml", "acme+home"),
+        ("XDG_CONFIG_HOME", "own", "own/quayfed/config.toml", "acme+own"),
+        ("QUAYFED_CONFIG", "chosen.toml", "chosen.toml", "acme+chosen"),
+    ];
+    for (_, _, file, robot) in ways {
+        sandbox.quay().add_robot(robot);
+        sandbox.quay().bind(robot, &sandbox.issuer().url(), SUBJECT, None);
+        let (folder, _) = file.rsplit_once('/').unwrap_or(("own", file));
+        home.make_folder(folder, 0o755);
+        home.write(file, &configuration(&sandbox, &home).replace("acme+ci", robot), 0o600);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    for round in 0..3 {
+        for (variable, value, _, robot) in ways {
+            if !variable.is_empty() {
+                home.set(variable, home.path(value).to_str().expect("text"));
+            }
+            let ran = home.get(&host);
+            assert!(ran.stdout.contains(robot), "{variable}, {round}: {ran:?}");
+            if !variable.is_empty() {
+                home.set(variable, "");
+            }
+        }
+    }
+    assert_eq!(sandbox.quay().count(EXCHANGE_PATH), ways.len());
+}
+
+#[test]
 fn r5_a_configuration_of_roots_serves_everybody_and_one_of_a_third_user_nobody() {
     if !is_root() {
         println!("skipped: giving a file to another user needs root");
