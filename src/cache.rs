@@ -255,7 +255,7 @@ const CHOSEN: &str = "QUAYFED_CACHE_DIR";
 fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
     let named = |path| Candidate { path, must_be_in_memory: false, shared_parent: None };
     let in_memory = |path| Candidate { path, must_be_in_memory: true, shared_parent: None };
-    let variable = |name| std::iter::once(name).filter_map(|name| world.environment.path(name));
+    let variable = |name| std::iter::once_with(move || world.environment.path(name)).flatten();
     let chosen = variable(CHOSEN).map(named);
     let runtime = variable("XDG_RUNTIME_DIR").map(move |path| in_memory(path.join("quayfed")));
     let by_user = std::iter::once(()).flat_map(move |()| {
@@ -281,15 +281,11 @@ fn escaped(host: &str) -> String {
     const REST: usize = 64;
     let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let mut name = String::with_capacity(host.len() + REST);
-    if host.bytes().all(is_plain) {
-        name.push_str(host);
-    } else {
-        for byte in host.bytes() {
-            if is_plain(byte) {
-                name.push(char::from(byte));
-            } else {
-                name.extend(["_", &hex(&[byte])]);
-            }
+    for byte in host.bytes() {
+        if is_plain(byte) {
+            name.push(char::from(byte));
+        } else {
+            name.extend(["_", &hex(&[byte])]);
         }
     }
     name.truncate(LONGEST);

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use fingerprint::Fingerprint;
 pub use keys::key_names;
 pub use search_path::SearchPath;
-pub use variables::{rules_from_variables, variable_names};
+pub use variables::{rule_from_variables, variable_names};
 
 use crate::failure::Failure;
 use crate::world::World;
@@ -65,7 +65,7 @@ pub fn load(world: &World) -> Result<Configuration, Failure> {
 /// Every rule there is, that of the variables laid over those of the files.
 pub fn load_settings(world: &World) -> Result<Settings, Failure> {
     let mut settings = load(world)?.settings;
-    settings.rules.extend(rules_from_variables(world)?);
+    settings.rules.extend(rule_from_variables(world)?.map(|rule| *rule));
     Ok(settings)
 }
 

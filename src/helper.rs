@@ -144,14 +144,14 @@ fn find<'a>(world: &'a World, asked: &str, server: &Server) -> Found<'a> {
 
 fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Found<'a>, Failure> {
     let search_path = SearchPath::of(world)?;
-    let from_variables = config::rules_from_variables(world)?;
+    let from_variables = config::rule_from_variables(world)?;
     let cache = Cache::open(world);
     let file = cache.as_ref().and_then(|cache| cache.plan_file(server.host(), &search_path));
-    let plan = file.as_ref().and_then(|file| file.plan(world, &search_path));
+    let plan = file.as_ref().and_then(|file| file.plan(world));
     let has_plan = plan.is_some();
     if let (Some(cache), Some(plan)) = (&cache, plan) {
         world.debug("the configuration is as it was when the plan was made");
-        match planned(plan, &from_variables, server) {
+        match planned(plan, from_variables.as_deref(), server) {
             Planned::NotOurs => return Ok(Found::NotOurs),
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
@@ -173,7 +173,7 @@ fn read_configuration<'a>(
     server: &Server,
     cache: Option<Cache<'a>>,
     plan_for: Option<&SearchPath>,
-    from_variables: Vec<RuleOfVariables>,
+    from_variables: Option<Box<RuleOfVariables>>,
 ) -> Result<Found<'a>, Failure> {
     let read = world.clock.wall();
     let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
@@ -183,7 +183,7 @@ fn read_configuration<'a>(
     if let (Some(cache), Some(search_path)) = (&cache, plan_for) {
         cache.keep_plan(server.host(), search_path, fingerprint, &settings, read);
     }
-    settings.rules.extend(from_variables);
+    settings.rules.extend(from_variables.map(|rule| *rule));
     Ok(match settings.rule_for(server) {
         None => Found::NotOurs,
         Some(Err(failure)) => Found::Mistake(failure.clone()),
@@ -198,9 +198,13 @@ enum Planned<'a> {
     NotOurs,
 }
 
-fn planned<'a>(plan: Plan<'a>, from_variables: &[RuleOfVariables], server: &Server) -> Planned<'a> {
-    let variables = from_variables.iter().find(|(of, _)| of.covers(server));
-    let files = plan.into_rule_for(server);
+fn planned<'a>(
+    plan: Plan<'a>,
+    from_variables: Option<&RuleOfVariables>,
+    server: &Server,
+) -> Planned<'a> {
+    let variables = from_variables.filter(|(of, _)| of.covers(server));
+    let files = plan.into_rule_for(server.path());
     match (variables, files) {
         (None, None) => Planned::NotOurs,
         (Some((of, rule)), files)

@@ -45,12 +45,6 @@ impl Server {
         &self.path
     }
 
-    /// The server with the same host and this path, which is known to be one.
-    #[must_use]
-    pub fn beneath_host(&self, path: &str) -> Self {
-        Self { host: self.host.clone(), path: path.to_owned() }
-    }
-
     /// Whether `other` is this server or lies beneath it, by whole path segments.
     pub fn covers(&self, other: &Self) -> bool {
         self.host == other.host && is_path_prefix(&self.path, &other.path)

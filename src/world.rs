@@ -1,4 +1,4 @@
-//! Everything that comes from outside the program, gathered once: the environment, the clocks,
+//! Everything that comes from outside the program, in one place: the environment, the clocks,
 //! randomness, who is calling, and where this system keeps its files. The only module that reads
 //! the process's environment and the clocks; tests build a world of their own.
 
@@ -157,7 +157,8 @@ impl Environment {
         Self(Variables::Of(variables.into_iter().map(owned).collect()))
     }
 
-    /// The value of a variable; one that is set to nothing counts as not set.
+    /// The value of a variable; one that is set to nothing counts as not set. What may hold a secret
+    /// is asked for by [`secret`](Self::secret) or [`secret_bytes`](Self::secret_bytes).
     pub fn get(&self, name: &str) -> Option<OsString> {
         let value = match &self.0 {
             Variables::OfProcess => std::env::var_os(name),
@@ -170,7 +171,7 @@ impl Environment {
 
     /// Whether a variable is set, and not to nothing.
     pub fn has(&self, name: &str) -> bool {
-        self.get(name).map(hidden).is_some()
+        self.secret_bytes(name).is_some()
     }
 
     /// The value of a variable that holds text; `Err` where it is not UTF-8.
@@ -185,17 +186,25 @@ impl Environment {
 
     /// The value of a variable that holds a secret; `Err` where it is not UTF-8.
     pub fn secret(&self, name: &str) -> Result<Option<Secret<String>>, NotText> {
-        let secret = |value: Secret<Vec<u8>>| match std::str::from_utf8(value.expose()) {
-            Ok(text) => Ok(Secret::new(text.to_owned())),
-            Err(_) => Err(NotText),
-        };
-        self.get(name).map(hidden).map(secret).transpose()
+        match self.get(name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(Secret::new(text))),
+            Some(Err(value)) => {
+                drop(secret(value));
+                Err(NotText)
+            }
+        }
+    }
+
+    /// The value of a variable that may hold a secret.
+    pub fn secret_bytes(&self, name: &str) -> Option<Secret<Vec<u8>>> {
+        self.get(name).map(secret)
     }
 
     /// The names of all variables that are set and text.
     pub fn names(&self) -> Vec<String> {
         let name = |(name, value): (OsString, OsString)| {
-            hidden(value);
+            drop(secret(value));
             name.into_string().ok()
         };
         match &self.0 {
@@ -212,8 +221,7 @@ impl Default for Environment {
     }
 }
 
-/// What may be a secret, to be wiped.
-fn hidden(value: OsString) -> Secret<Vec<u8>> {
+fn secret(value: OsString) -> Secret<Vec<u8>> {
     Secret::new(value.into_encoded_bytes())
 }
 
@@ -288,7 +296,7 @@ pub struct UserNamespace {
     /// The caller's user id as the parent namespace counts it.
     pub uid_in_parent: u32,
     /// The user id that every owner without a mapping appears as (`/proc/sys/kernel/overflowuid`);
-    /// of no meaning in the initial one, where all have one.
+    /// of no meaning in the initial one, where every owner has a mapping.
     pub overflow_uid: u32,
 }
 
@@ -411,9 +419,10 @@ impl Places {
     }
 }
 
-/// The directories library reads the environment by itself, and asks the name service, over
-/// sockets, where HOME is not set: so it is asked only where HOME is. Relative paths are ignored
-/// (XDG Base Directory Specification).
+/// It follows from `HOME` and `XDG_CONFIG_HOME` alone: plans are told apart by these (`SearchPath`). The
+/// directories library reads the environment by itself, and asks the name service, over sockets,
+/// where HOME is not set: so it is asked only where HOME is. Relative paths are ignored (XDG Base
+/// Directory Specification).
 fn user_configuration(environment: &Environment) -> Option<PathBuf> {
     let is_absolute = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(b"/");
     let chosen = environment.path("XDG_CONFIG_HOME").filter(is_absolute);
@@ -448,5 +457,15 @@ mod tests {
     fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
         let environment = Environment::of([("X", "")]);
         assert_eq!((environment.get("X"), environment.has("X")), (None, false));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_there_and_no_text() {
+        let environment = Environment::of([("X", OsStr::from_bytes(b"\xff"))]);
+        assert!(environment.has("X"));
+        assert_eq!(environment.path("X"), Some(PathBuf::from(OsStr::from_bytes(b"\xff"))));
+        assert_eq!(environment.text("X"), Err(NotText));
+        assert_eq!(environment.secret("X").map(|_| ()), Err(NotText));
+        assert_eq!(environment.secret_bytes("X").expect("set").expose(), b"\xff");
     }
 }

@@ -25,7 +25,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan<'a> {
     version: &'a str,
-    /// What it is the plan of, which its name was made of too.
+    /// The format, the search path and the host: its name is made of these bytes.
     key: &'a [u8],
     #[serde(borrow)]
     fingerprint: Fingerprint<'a>,
@@ -102,39 +102,39 @@ impl PlannedRule<'_> {
 }
 
 impl<'a> Plan<'a> {
-    /// The rule with the longest path that covers `server`, a server of the plan's host.
-    pub fn into_rule_for(self, server: &Server) -> Option<PlannedRule<'a>> {
+    /// The rule with the longest path that covers `path` on the plan's host.
+    pub fn into_rule_for(self, path: &str) -> Option<PlannedRule<'a>> {
         self.rules
             .into_iter()
-            .filter(|rule| is_path_prefix(rule.path(), server.path()))
+            .filter(|rule| is_path_prefix(rule.path(), path))
             .max_by_key(|rule| rule.path().len())
     }
 }
 
 /// The content of a plan's file.
 #[derive(Debug)]
-pub struct PlanFile {
+pub struct PlanFile<'p> {
+    search_path: &'p SearchPath,
     key: Vec<u8>,
     content: Vec<u8>,
 }
 
-impl PlanFile {
-    /// The plan, if everything that it was made from is as it was. `search_path` is the one that the
-    /// file was asked for by.
-    pub fn plan(&self, world: &World, search_path: &SearchPath) -> Option<Plan<'_>> {
+impl PlanFile<'_> {
+    /// The plan, if everything that it was made from is as it was.
+    pub fn plan(&self, world: &World) -> Option<Plan<'_>> {
         let plan: Plan<'_> = unsealed(&self.content)?;
         let is_meant = plan.version == VERSION && plan.key == self.key;
-        let holds = is_meant && plan.fingerprint.still_holds(world, search_path);
+        let holds = is_meant && plan.fingerprint.still_holds(world, self.search_path);
         (holds && plan.fingerprint.is_settled(world.clock.wall())).then_some(plan)
     }
 }
 
 impl Cache<'_> {
     /// The file of the plan for a host.
-    pub fn plan_file(&self, host: &str, search_path: &SearchPath) -> Option<PlanFile> {
+    pub fn plan_file<'p>(&self, host: &str, search_path: &'p SearchPath) -> Option<PlanFile<'p>> {
         let key = key(host, search_path)?;
         let content = self.folder.read(&name(host, &key), LARGEST)?;
-        Some(PlanFile { key, content })
+        Some(PlanFile { search_path, key, content })
     }
 
     /// Keeps the plan for a host out of what was read, unless a file that it was made from is so
@@ -187,7 +187,7 @@ fn name(host: &str, key: &[u8]) -> String {
 mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::config::settings::{TokenFile, TokenVariable};
@@ -232,20 +232,45 @@ mod tests {
         assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
     }
 
+    fn usual(config_home: Option<&str>, home: Option<&str>) -> SearchPath {
+        SearchPath::Usual {
+            system: Path::new("/etc/quayfed").into(),
+            config_home: config_home.map(PathBuf::from),
+            home: home.map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn r8_a_key_changes_only_with_its_format() {
+        let shown = (FORMAT, hex(&key("h", &usual(Some("/c"), Some("/h"))).expect("a key")));
+        let wanted = "03010c2f6574632f7175617966656401022f6301022f680168";
+        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
+    }
+
     #[test]
     fn r9_a_plan_is_that_of_its_own_host_and_search_path() {
-        let (world, path, other) = (World::of_process(), chosen(b"/a"), chosen(b"/b"));
-        let [meant, of_other_host, of_other_path] =
-            [("h", &path), ("i", &path), ("h", &other)].map(|(host, path)| key(host, path));
-        let meant = meant.expect("a key");
-        let fingerprint = Fingerprint::default();
-        let plan = Plan { version: VERSION, key: &meant, fingerprint, rules: Vec::new() };
+        let world = World::of_process();
+        let others = [
+            ("i", usual(Some("/c"), Some("/h"))),
+            ("h", usual(Some("/h"), Some("/c"))),
+            ("h", usual(Some("/c"), Some("/i"))),
+            ("h", usual(Some("/d"), Some("/h"))),
+            ("h", usual(None, Some("/h"))),
+            ("h", usual(Some("/c"), None)),
+            ("h", chosen(b"/c")),
+        ];
+        let own = usual(Some("/c"), Some("/h"));
+        let key_of_plan = key("h", &own).expect("a key");
+        let fingerprint = Fingerprint::empty();
+        let plan = Plan { version: VERSION, key: &key_of_plan, fingerprint, rules: Vec::new() };
         let content = sealed(&plan).expect("bytes");
-        for (key, is_taken) in
-            [(Some(meant.clone()), true), (of_other_host, false), (of_other_path, false)]
-        {
-            let file = PlanFile { key: key.expect("a key"), content: content.to_vec() };
-            assert_eq!(file.plan(&world, &path).is_some(), is_taken);
+        let is_taken = |host: &str, search_path: &SearchPath| {
+            let key = key(host, search_path).expect("a key");
+            PlanFile { search_path, key, content: content.to_vec() }.plan(&world).is_some()
+        };
+        assert!(is_taken("h", &own));
+        for (host, search_path) in &others {
+            assert!(!is_taken(host, search_path), "{host}, {search_path:?}");
         }
     }
 
@@ -253,5 +278,8 @@ mod tests {
     fn r9_a_search_path_that_is_not_utf_8_has_no_plan() {
         assert!(key("h", &chosen(b"/a")).is_some_and(|key| name("h", &key).starts_with("h.")));
         assert_eq!(key("h", &chosen(b"/\xff")), None);
+        let home = Some(PathBuf::from(OsStr::from_bytes(b"/\xff")));
+        let system = Path::new("/etc/quayfed").into();
+        assert_eq!(key("h", &SearchPath::Usual { system, config_home: None, home }), None);
     }
 }

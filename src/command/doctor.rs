@@ -131,12 +131,12 @@ pub(super) fn run(
 /// The registries of which one has to be named; none where that is done, or not to be done.
 fn to_choose_from(world: &World, arguments: &Arguments) -> Vec<Server> {
     // What is wrong with the configuration is told by its step.
-    let (None, Ok(Configuration { mut settings, .. }), Ok(rules)) =
-        (&arguments.registry, config::load(world), config::rules_from_variables(world))
+    let (None, Ok(Configuration { mut settings, .. }), Ok(rule)) =
+        (&arguments.registry, config::load(world), config::rule_from_variables(world))
     else {
         return Vec::new();
     };
-    settings.rules.extend(rules);
+    settings.rules.extend(rule.map(|rule| *rule));
     let several: Vec<Server> = settings.rules.into_keys().collect();
     if several.len() > 1 { several } else { Vec::new() }
 }
@@ -303,7 +303,7 @@ impl Walk<'_> {
             details.push(Detail::new("read: no file"));
         }
         details.extend(notices.into_iter().map(|text| Detail::marked(Mark::Unknown, text)));
-        settings.rules.extend(config::rules_from_variables(world)?);
+        settings.rules.extend(config::rule_from_variables(world)?.map(|rule| *rule));
         match choose(&settings, self.arguments.registry.as_ref()) {
             Err(failure) => Err(Failed { failure, details }),
             Ok(rule) => {

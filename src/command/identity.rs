@@ -66,7 +66,7 @@ type Identities = BTreeMap<String, Result<Identity, Failure>>;
 /// Those of the files, and the one that variables make.
 fn identities(world: &World) -> Result<Identities, Failure> {
     let mut identities = config::identities(world)?;
-    if let Some((_, rule)) = config::rules_from_variables(world)?.pop() {
+    if let Some((_, rule)) = config::rule_from_variables(world)?.map(|rule| *rule) {
         identities.insert("variables".to_owned(), rule.map(|rule| rule.identity));
     }
     Ok(identities)

@@ -173,7 +173,7 @@ impl Row {
 /// The rows: rule by rule, then what is kept under none of them.
 fn rows(world: &World, mut holdings: Vec<Holding>) -> Result<Vec<Row>, Failure> {
     let mut settings = config::load(world)?.settings;
-    settings.rules.extend(config::rules_from_variables(world)?);
+    settings.rules.extend(config::rule_from_variables(world)?.map(|rule| *rule));
     let mut rows = Vec::new();
     for (server, rule) in &settings.rules {
         match rule {

@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// The stamps of every file of a search path, of the folder of drop-ins and of each drop-in, taken
 /// from the handle before it was read or listed (rule R9), in the order of reading. Serializing it
 /// fails where a path is not UTF-8; reading it back copies no path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint<'a>(#[serde(borrow)] Vec<Stamped<'a>>);
 
 /// A file or folder with its stamp; one without was absent.
@@ -31,6 +31,11 @@ fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Cow<'a, Path
 }
 
 impl Fingerprint<'_> {
+    /// A fingerprint to which stamps are added.
+    pub(crate) const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds the stamp of a file or folder, or its absence.
     pub(super) fn add(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.0.push(Stamped(path.to_owned().into(), stamp));

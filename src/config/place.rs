@@ -128,7 +128,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::rules_from_variables;
+    use crate::config::rule_from_variables;
     use crate::config::testing::Desk;
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             ("QUAYFED_ROBOT", "acme+ci"),
             ("QUAYFED_TOKEN_VARIABLE", "CI_TOKEN"),
         ]);
-        let made = rules_from_variables(&desk.world).expect("a registry").pop();
+        let made = rule_from_variables(&desk.world).expect("a registry");
         let rule = made.expect("a rule").1.expect("no mistake");
         assert_eq!(rule.place.key("robot"), "QUAYFED_ROBOT");
         assert_eq!(rule.place.key("ca_file"), "QUAYFED_CA_FILE");

@@ -26,7 +26,7 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(super) fn of(world: &'a World, search_path: SearchPath) -> Result<Self, Failure> {
-        let fingerprint = Fingerprint::default();
+        let fingerprint = Fingerprint::empty();
         let mut reading =
             Self { world, search_path: search_path.clone(), files: Vec::new(), fingerprint };
         match search_path {

@@ -8,10 +8,11 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::world::World;
 
-/// Which files this process reads, whether they exist or not, as that from which they follow: working
-/// out the user's folder takes longer than a cached `get` should. Serializing it fails where a path
-/// is not UTF-8: then nothing can be kept that depends on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Which files this process reads, whether they exist or not, told by the folder and the variables
+/// that they follow from: working out the user's folder takes longer than a cached `get` should. All
+/// that it follows from must stand here. Serializing it fails where a path is not UTF-8: then nothing
+/// can be kept that depends on it.
+#[derive(Clone, Debug, Serialize)]
 pub enum SearchPath {
     /// The file that `$QUAYFED_CONFIG` names, which must exist, and no other.
     Chosen(PathBuf),
@@ -21,7 +22,7 @@ pub enum SearchPath {
         system: Cow<'static, Path>,
         /// What says where the user's is: `$XDG_CONFIG_HOME`.
         config_home: Option<PathBuf>,
-        /// The same: `$HOME`.
+        /// What says it where that is not set: `$HOME`.
         home: Option<PathBuf>,
     },
 }

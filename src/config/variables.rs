@@ -62,16 +62,16 @@ pub type RuleOfVariables = (Server, Result<Rule, Failure>);
 
 /// The rule of `QUAYFED_REGISTRY` and its companions, or none where that is not set, to be laid over
 /// those of the files: it replaces the one of the same server. The error is that of
-/// `QUAYFED_REGISTRY` itself. Not an `Option`: it would take every `get` a page of stack.
-pub fn rules_from_variables(world: &World) -> Result<Vec<RuleOfVariables>, Failure> {
-    match world.environment.get(REGISTRY) {
-        None => Ok(Vec::new()),
-        Some(registry) => rules_for(world, &registry.to_string_lossy()),
-    }
+/// `QUAYFED_REGISTRY` itself. Boxed and made apart, since it would cost every `get` a page of stack.
+pub fn rule_from_variables(world: &World) -> Result<Option<Box<RuleOfVariables>>, Failure> {
+    let registry = world.environment.secret_bytes(REGISTRY);
+    registry
+        .map(|registry| rule_for(world, &String::from_utf8_lossy(registry.expose())))
+        .transpose()
 }
 
 #[cold]
-fn rules_for(world: &World, registry: &str) -> Result<Vec<RuleOfVariables>, Failure> {
+fn rule_for(world: &World, registry: &str) -> Result<Box<RuleOfVariables>, Failure> {
     let server = Server::parse(registry).map_err(|error| {
         Failure::new(
             format!(
@@ -84,7 +84,7 @@ fn rules_for(world: &World, registry: &str) -> Result<Vec<RuleOfVariables>, Fail
     })?;
     let table = table(world, REGISTRY_VARIABLES, REGISTRY);
     let rule = meaning::rule(table, &server, |_| Some(identity(world)));
-    Ok(vec![(server, rule)])
+    Ok(Box::new((server, rule)))
 }
 
 /// What is odd about the variables without concerning any rule. Those that an identity of the
@@ -212,9 +212,7 @@ mod tests {
     }
 
     fn rule_of(desk: &Desk) -> Result<Rule, Failure> {
-        let (_, rule) =
-            rules_from_variables(&desk.world).expect("a registry").pop().expect("a rule");
-        rule
+        rule_from_variables(&desk.world).expect("a registry").expect("a rule").1
     }
 
     #[test]
@@ -389,7 +387,7 @@ mod tests {
     fn r6_a_registry_that_cannot_be_parsed_fails_all() {
         let desk = Desk::new().with_variables(&[("QUAYFED_REGISTRY", "user:hunter2@quay")]);
         assert_eq!(
-            rules_from_variables(&desk.world).expect_err("no name").cause(),
+            rule_from_variables(&desk.world).expect_err("no name").cause(),
             "QUAYFED_REGISTRY: `…@quay` is no name of a registry: it has user information before \
              the host"
         );
@@ -416,7 +414,7 @@ mod tests {
             ("QUAYFED_COLOUR", "red"),
             ("QUAYFED_LOG", "debug"),
         ]);
-        assert!(rules_from_variables(&desk.world).expect("no mistake").is_empty());
+        assert!(rule_from_variables(&desk.world).expect("no mistake").is_none());
         assert_eq!(
             desk.load().expect("settings").notices,
             [

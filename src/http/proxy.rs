@@ -1,5 +1,5 @@
 //! Which proxy a connection goes through: the one that is configured, or the one that the
-//! environment's snapshot names. The client itself never looks into the environment.
+//! environment names. The client itself never looks into the environment.
 
 use url::Url;
 
@@ -39,21 +39,21 @@ impl Proxy {
 
 fn of_environment(world: &World) -> Option<Proxy> {
     let first = |names: &[&'static str]| {
-        names.iter().find_map(|&name| Some((name, world.environment.get(name)?)))
+        names.iter().find_map(|&name| Some((name, world.environment.secret_bytes(name)?)))
     };
     let named = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
     let (name, value) = named?;
     // What the environment says is not said to us alone: a proxy that curl could use is passed over
     // where we cannot, since NO_PROXY may have meant this host anyway.
-    let url = match usable(name, &value.to_string_lossy()) {
+    let url = match usable(name, &String::from_utf8_lossy(value.expose())) {
         Ok(url) => url,
         Err(error) => {
             world.warn(format_args!("{}: going on without a proxy", error.text));
             return None;
         }
     };
-    let passed_by =
-        first(&["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts.to_string_lossy().into_owned());
+    let passed_by = first(&["NO_PROXY", "no_proxy"])
+        .map(|(_, hosts)| String::from_utf8_lossy(hosts.expose()).into_owned());
     Some(Proxy { url, passed_by })
 }
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn r20_proxy_variables_are_read_from_the_snapshot_https_before_all() {
+    fn r20_proxy_variables_are_read_from_the_world_https_before_all() {
         let proxy = from_environment(&[
             ("all_proxy", "http://all:1"),
             ("https_proxy", "proxy.example.com:3128"),

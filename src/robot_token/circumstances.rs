@@ -60,7 +60,7 @@ fn conditions(world: &World, rule: &Rule) -> String {
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
     ]
-    .map(|name| world.environment.get(name));
+    .map(|name| world.environment.secret_bytes(name).map(|value| sha256(value.expose())));
     let connections = [&rule.connection, &rule.identity.connection].map(|connection| {
         let proxy = match &connection.proxy {
             ProxyChoice::Url(url) => url.0.as_str(),

@@ -122,6 +122,9 @@ fn r9_where_a_variable_leads_to_other_files_there_is_another_plan() {
         }
     }
     assert_eq!(sandbox.quay().count(EXCHANGE_PATH), ways.len());
+    let files = fs::read_dir(home.cache()).expect("a cache").flatten();
+    let plans = files.filter(|file| file.path().extension().is_some_and(|it| it == "plan"));
+    assert_eq!(plans.count(), ways.len());
 }
 
 #[test]

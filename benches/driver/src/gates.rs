@@ -1,5 +1,6 @@
 //! Figures that do not depend on the machine's mood: counts, and what they may be at most. Each
-//! limit leaves some room above what was measured, for another compiler or another kernel.
+//! limit leaves some room above what was measured, for another compiler or another kernel; that of
+//! instructions is the target itself.
 
 use std::fmt::Write as _;
 use std::thread;
@@ -70,7 +71,9 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
     let log = scene.path("calls");
     let (calls, floor_calls) = (Calls::of(&get, &log)?, Calls::of(&floor, &log)?);
     let (executed, executed_by_floor) = (instructions(&get)?, instructions(&floor)?);
-    let executed_among_many = instructions(&many)?;
+    let (executed_among_many, executed_in_job) = (instructions(&many)?, instructions(&of_job)?);
+    let calls_in_job = Calls::of(&of_job, &log)?;
+    let strangers = ["socket(", "connect(", "socketpair(", ".toml\", O_"];
     let (memory, faults) = memory_and_faults(&get)?;
     let (_, floor_faults) = memory_and_faults(&floor)?;
     let sockets = calls.with(&["socket(", "connect(", "socketpair("]);
@@ -83,8 +86,14 @@ fn cached(given: &Given) -> Result<Vec<Count>> {
         at_most("the floor: instructions", executed_by_floor, 22_000.0),
         at_most(
             "cached `get` in a job with 100 variables: instructions",
-            instructions(&of_job)?,
+            executed_in_job,
             125_000.0,
+        ),
+        at_most("cached `get` in a job: system calls", calls_in_job.count() as f64, 50.0),
+        exactly(
+            "cached `get` in a job: sockets, and TOML files opened",
+            calls_in_job.with(&strangers) as f64,
+            0.0,
         ),
         at_most(
             "cached `get` among 10,000 registries: instructions, to one",

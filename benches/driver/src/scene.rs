@@ -252,7 +252,8 @@ pub fn of_job(program: Program) -> Program {
     })
 }
 
-/// A plan is kept only once the configuration is older than 2 s.
+/// Runs it until it is answered from the cache: a plan is kept only once the configuration is older
+/// than 2 s.
 fn warm(get: Program) -> Result<Program> {
     get.run()?;
     std::thread::sleep(Duration::from_millis(2100));
