@@ -55,10 +55,6 @@ struct Given {
     only: Option<String>,
 }
 
-/// musl's own takes longer to make a hundred variables than a `get` takes with them.
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
