@@ -184,7 +184,11 @@ fn r5_what_cannot_be_read_is_an_error_and_what_cannot_be_reached_is_absent() {
     // A folder on the way that cannot be searched.
     fs::set_permissions(home.path(".config"), fs::Permissions::from_mode(0o000)).expect("mode set");
     assert!(home.get(&host).is_not_found());
+    home.set("QUAYFED_LOG", "debug");
+    assert!(home.get(&host).stderr.contains("as it was when the plan was made"));
     fs::set_permissions(home.path(".config"), fs::Permissions::from_mode(0o700)).expect("mode set");
+    home.get(&host).token();
+    home.set("QUAYFED_LOG", "");
     // What QUAYFED_CONFIG names must exist.
     home.set("QUAYFED_CONFIG", "/nowhere/config.toml");
     assert!(home.get("docker.io").cause().contains("/nowhere/config.toml"));
