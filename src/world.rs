@@ -419,8 +419,8 @@ impl Places {
     }
 }
 
-/// It follows from `HOME` and `XDG_CONFIG_HOME` alone: plans are told apart by these (`SearchPath`). The
-/// directories library reads the environment by itself, and asks the name service, over sockets,
+/// It follows from `HOME` and `XDG_CONFIG_HOME` alone: plans are told apart by these (`SearchPath`).
+/// The directories library reads the environment by itself, and asks the name service, over sockets,
 /// where HOME is not set: so it is asked only where HOME is. Relative paths are ignored (XDG Base
 /// Directory Specification).
 fn user_configuration(environment: &Environment) -> Option<PathBuf> {
