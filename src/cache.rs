@@ -9,26 +9,18 @@ pub mod attempt;
 pub mod entry;
 pub mod freshness;
 pub mod inventory;
-mod kind;
+mod name;
 pub mod plan;
 mod seal;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::digest::hex;
+use self::name::{Folder, Kind, Name};
 use crate::failure::Failure;
-use crate::files::{self, PrivateFolder, TEMPORARY};
+use crate::files::{self, PrivateFolder};
 use crate::world::{Caller, World};
-
-/// How the names of the cache's files end.
-mod suffix {
-    pub(super) const ENTRY: &str = ".token";
-    pub(super) const LOCK: &str = ".lock";
-    pub(super) const PLAN: &str = ".plan";
-}
 
 /// The largest file of the cache, in bytes: a robot token has at most 8 KiB; a plan has a line for
 /// each rule of one host.
@@ -38,7 +30,7 @@ const LARGEST: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct Cache<'a> {
     world: &'a World,
-    folder: PrivateFolder,
+    folder: Folder,
 }
 
 impl<'a> Cache<'a> {
@@ -48,7 +40,7 @@ impl<'a> Cache<'a> {
             match candidate.open(&world.caller) {
                 Ok(folder) => {
                     world.debug(format_args!("cache directory: `{}`", folder.path().display()));
-                    return Some(Self { world, folder });
+                    return Some(Self { world, folder: Folder::new(folder) });
                 }
                 Err(fault) => world.debug(format_args!(
                     "cache directory `{}` is passed over: {fault}",
@@ -72,7 +64,7 @@ impl<'a> Cache<'a> {
                 continue;
             }
             let is_chosen = chosen.as_deref() == Some(folder.path());
-            caches.push(Self { world, folder });
+            caches.push(Self { world, folder: Folder::new(folder) });
             if is_chosen {
                 break;
             }
@@ -86,28 +78,24 @@ impl<'a> Cache<'a> {
     }
 
     /// What is in a file, which may be a secret.
-    fn read(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+    fn read(&self, name: &Name) -> Option<Zeroizing<Vec<u8>>> {
         self.folder.read(name, LARGEST).map(Zeroizing::new)
     }
 
     /// Removes at most 16 files that nobody will use again.
     fn sweep(&self) {
         const AT_MOST: usize = 16;
-        let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
-        let leftovers = self.folder.names().unwrap_or_default().into_iter().filter(|name| {
-            let Some(longest) = longest_use(name) else { return false };
-            let age = self.folder.modified(name).map_or(0, |modified| now.saturating_sub(modified));
-            u64::try_from(age).is_ok_and(|age| age > longest.as_secs())
-        });
-        for name in leftovers.take(AT_MOST) {
+        let now = self.world.clock.wall();
+        let names = self.folder.names().into_iter();
+        for name in names.filter(|name| self.folder.is_leftover(name, now)).take(AT_MOST) {
             self.world.debug(format_args!("removing the leftover `{name}`"));
             self.remove_leftover(&name);
         }
     }
 
     /// A lock file is taken before it is removed: whoever holds it is still at work.
-    fn remove_leftover(&self, name: &str) {
-        if name.ends_with(suffix::LOCK) {
+    fn remove_leftover(&self, name: &Name) {
+        if name.kind() == Kind::Lock {
             let Ok(lock) = self.folder.lock_file(name) else { return };
             if lock.try_lock().is_ok_and(|taken| taken) {
                 let _ = self.folder.remove(name);
@@ -115,25 +103,6 @@ impl<'a> Cache<'a> {
         } else {
             let _ = self.folder.remove(name);
         }
-    }
-}
-
-/// After how long without a change a file is a leftover: a temporary file after ten minutes (no
-/// request lasts so long); a lock after two hours (no attempt is barred for more than one); an entry
-/// after two days (no token is counted as living for more than one); a plan, which is made again in
-/// no time, after thirty.
-fn longest_use(name: &str) -> Option<Duration> {
-    const DAY: Duration = Duration::from_hours(24);
-    if name.starts_with(TEMPORARY) {
-        Some(Duration::from_mins(10))
-    } else if name.ends_with(suffix::LOCK) {
-        Some(Duration::from_hours(2))
-    } else if name.ends_with(suffix::ENTRY) {
-        Some(2 * DAY)
-    } else if name.ends_with(suffix::PLAN) {
-        Some(30 * DAY)
-    } else {
-        None
     }
 }
 
@@ -272,34 +241,4 @@ fn candidates(world: &World) -> impl Iterator<Item = Candidate> + '_ {
         places
     });
     chosen.chain(runtime).chain(by_user)
-}
-
-/// A host as the beginning of a file's name, with room for the rest: at most 100 bytes of `a-z`,
-/// `0-9`, `.`, `-`, and `_` before the hexadecimal code of any other byte.
-fn escaped(host: &str) -> String {
-    const LONGEST: usize = 100;
-    const REST: usize = 64;
-    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    let mut name = String::with_capacity(host.len() + REST);
-    for byte in host.bytes() {
-        if is_plain(byte) {
-            name.push(char::from(byte));
-        } else {
-            name.extend(["_", &hex(&[byte])]);
-        }
-    }
-    name.truncate(LONGEST);
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn r10_a_host_makes_a_short_and_safe_name() {
-        assert_eq!(escaped("quay.example.com:8443"), "quay.example.com_3a8443");
-        assert_eq!(escaped("[::1]"), "_5b_3a_3a1_5d");
-        assert_eq!(escaped(&"a".repeat(253)).len(), 100);
-    }
 }

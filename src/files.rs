@@ -15,6 +15,8 @@ use fs2::FileExt;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::digest::is_hex;
+
 /// What tells one state of a file from another without reading it: device, inode, size, and the
 /// times of the last change of its content and of its inode in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,7 +288,7 @@ impl PrivateFolder {
     /// Makes room for a file before there is anything to write: a full disk is found out while
     /// nothing is lost yet. `random` names the temporary file.
     pub fn reserve(&self, size: u64, random: u64) -> io::Result<Reservation<'_>> {
-        let name = format!("{TEMPORARY}{random:016x}");
+        let name = temporary_name(random);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let reservation = Reservation { file: self.open_file(&name, flags)?, name, folder: self };
         // Not fs2's `allocate`: it reads `errno`, which posix_fallocate does not set.
@@ -379,7 +381,17 @@ fn not_made(error: rustix::io::Errno) -> String {
 }
 
 /// How the name of a file begins that is being written.
-pub const TEMPORARY: &str = ".tmp-";
+const TEMPORARY: &str = ".tmp-quayfed-";
+
+/// The name of a file that is being written, beside the one that it is to become.
+pub fn temporary_name(random: u64) -> String {
+    format!("{TEMPORARY}{random:016x}")
+}
+
+/// Whether a name is one that [`temporary_name`] makes, and so nobody else's.
+pub fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY).is_some_and(|random| is_hex(random, 16))
+}
 
 /// Whether a path is on a file system that lives in memory.
 pub fn is_in_memory(path: &Path) -> bool {

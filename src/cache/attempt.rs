@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::Cache;
 use crate::cache::entry::EntryKey;
+use crate::cache::name::Name;
 use crate::cache::seal::{sealed, unsealed};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure, StepFailureKind};
@@ -196,7 +197,7 @@ impl Cache<'_> {
     }
 
     /// What stands in a lock file, read without the lock.
-    pub(super) fn lock_state_in(&self, name: &str) -> LockState {
+    pub(super) fn lock_state_in(&self, name: &Name) -> LockState {
         self.folder.read(name, LARGEST).map_or(LockState::Empty, |bytes| LockState::of(&bytes))
     }
 
@@ -221,7 +222,7 @@ impl Cache<'_> {
     }
 
     /// Clears what a lock file remembers of a rule that `is_meant` says, unless somebody holds it.
-    pub(super) fn clear_attempt(&self, name: &str, is_meant: impl Fn(&Server) -> bool) {
+    pub(super) fn clear_attempt(&self, name: &Name, is_meant: impl Fn(&Server) -> bool) {
         let Some(bytes) = self.folder.read(name, LARGEST) else { return };
         let LockState::Failed(attempt) = LockState::of(&bytes) else { return };
         let rule = Server::parse(&attempt.rule);

@@ -1,16 +1,15 @@
 //! An entry: one robot token, with everything that says what it is good for (R10, R13, R17).
 
-use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Cache;
 use crate::cache::freshness::{Freshness, Schedule};
-use crate::cache::kind::Kind;
+use crate::cache::name::{Kind, Name};
 use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
-use crate::cache::{Cache, escaped, suffix};
 use crate::config::settings::Rule;
 use crate::digest::sha256;
 use crate::files::Reservation;
@@ -46,8 +45,8 @@ impl EntryKey {
         }
     }
 
-    fn name(&self, suffix: &str) -> String {
-        self.text(&self.rule.to_string()).name(suffix)
+    fn name(&self, kind: Kind) -> Name {
+        self.text(&self.rule.to_string()).name(kind)
     }
 
     /// Itself as text. `rule` is that of its rule's server.
@@ -63,12 +62,12 @@ impl EntryKey {
 
     /// What the names of its files begin with.
     pub fn stem(&self) -> String {
-        self.name("")
+        self.name(Kind::Entry).stem().to_owned()
     }
 
     /// The name of its lock file.
-    pub(super) fn lock_name(&self) -> String {
-        self.name(suffix::LOCK)
+    pub(super) fn lock_name(&self) -> Name {
+        self.name(Kind::Lock)
     }
 }
 
@@ -83,15 +82,10 @@ pub struct KeyText<'a> {
 }
 
 impl KeyText<'_> {
-    fn name(&self, suffix: &str) -> String {
+    fn name(&self, kind: Kind) -> Name {
         let host = self.rule.split_once('/').map_or(self.rule, |(host, _)| host);
-        let mut name = escaped(host);
-        name.extend([".", self.settings.get(..32).unwrap_or(self.settings)]);
-        if let Some(bearer) = self.bearer {
-            let _ = write!(name, "-{:016x}", checksum(bearer.as_bytes()));
-        }
-        name.push_str(suffix);
-        name
+        let bearer = self.bearer.map(|bearer| checksum(bearer.as_bytes()));
+        Name::of_entry(kind, host, self.settings, bearer)
     }
 }
 
@@ -200,7 +194,7 @@ impl Cache<'_> {
         min_validity: Option<Duration>,
         make: impl FnOnce(&str) -> T,
     ) -> Option<T> {
-        let bytes = self.read(&key.name(suffix::ENTRY))?;
+        let bytes = self.read(&key.name(Kind::Entry))?;
         let written = self.written(&bytes).filter(|written| written.key == key)?;
         let left = written.obtained.left(written.lifetime(), self.world.now());
         let schedule = Schedule::of(written.lifetime(), min_validity, written.spread);
@@ -211,13 +205,13 @@ impl Cache<'_> {
     pub fn entry(&self, key: &EntryKey) -> Option<Entry> {
         let rule = key.rule.to_string();
         let key = key.text(&rule);
-        let bytes = self.read(&key.name(suffix::ENTRY))?;
+        let bytes = self.read(&key.name(Kind::Entry))?;
         let written = self.written(&bytes).filter(|written| written.key == key)?;
         Some(written.entry())
     }
 
     /// The key and the entry in a file, where it stands under the name that its key makes.
-    pub(super) fn entry_in(&self, name: &str) -> Option<(EntryKey, Entry)> {
+    pub(super) fn entry_in(&self, name: &Name) -> Option<(EntryKey, Entry)> {
         let bytes = self.read(name)?;
         let written = self.written(&bytes)?;
         let key = EntryKey {
@@ -227,7 +221,7 @@ impl Cache<'_> {
             settings: written.key.settings.to_owned(),
             bearer: written.key.bearer.map(str::to_owned),
         };
-        (key.name(suffix::ENTRY) == name).then(|| (key, written.entry()))
+        (key.name(Kind::Entry) == *name).then(|| (key, written.entry()))
     }
 
     /// What was written, if it is of this boot.
@@ -281,8 +275,9 @@ impl Cache<'_> {
                 .as_ref()
                 .map(|kept| (kept.issuer.as_str(), kept.token_endpoint.as_str(), kept.read)),
         })?;
-        let name = key.name(suffix::ENTRY);
-        room.write(&name, &content).with_context(|| format!("the entry `{name}`"))?;
+        let name = key.name(Kind::Entry);
+        let written = name.write(room, &content);
+        written.with_context(|| format!("the entry `{name}`"))?;
         self.sweep();
         Ok(())
     }
@@ -302,7 +297,7 @@ impl Cache<'_> {
 
     /// Removes the entry for a key.
     pub fn drop_entry(&self, key: &EntryKey) {
-        if let Err(error) = self.folder.remove(&key.name(suffix::ENTRY)) {
+        if let Err(error) = self.folder.remove(&key.name(Kind::Entry)) {
             self.world.warn(format_args!("the cached token could not be removed: {error}"));
         }
     }
@@ -310,22 +305,20 @@ impl Cache<'_> {
     /// Removes the entries of all rules that `is_meant` says, and what their locks remember of
     /// failures. `host` is the rules' host.
     pub fn erase(&self, host: &str, is_meant: impl Fn(&Server) -> bool) {
-        let prefix = format!("{}.", escaped(host));
-        for name in self.folder.names().unwrap_or_default() {
-            if !name.starts_with(&prefix) {
-                continue;
-            }
-            if name.ends_with(suffix::ENTRY) {
-                // One of an earlier boot too, and one that only another version can read: they
-                // count as absent elsewhere, and may hold a token that lives.
-                let rule = self.read(&name).and_then(|bytes| {
-                    Server::parse(unsealed::<Written<'_>>(&bytes)?.key.rule).ok()
-                });
-                if rule.map_or(Kind::of(&name) == Some(Kind::Entry), |rule| is_meant(&rule)) {
-                    let _ = self.folder.remove(&name);
+        for name in self.folder.names().iter().filter(|name| name.is_for(host)) {
+            match name.kind() {
+                Kind::Entry => {
+                    // One of an earlier boot too, and one that only another version can read: they
+                    // count as absent elsewhere, and may hold a token that lives.
+                    let rule = self.read(name).and_then(|bytes| {
+                        Server::parse(unsealed::<Written<'_>>(&bytes)?.key.rule).ok()
+                    });
+                    if rule.is_none_or(|rule| is_meant(&rule)) {
+                        let _ = self.folder.remove(name);
+                    }
                 }
-            } else if name.ends_with(suffix::LOCK) {
-                self.clear_attempt(&name, &is_meant);
+                Kind::Lock => self.clear_attempt(name, &is_meant),
+                Kind::Plan | Kind::Temporary => {}
             }
         }
     }

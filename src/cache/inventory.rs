@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::cache::attempt::{Attempt, LockState};
 use crate::cache::entry::{Entry, EntryKey};
-use crate::cache::kind::Kind;
-use crate::cache::{Cache, longest_use, suffix};
+use crate::cache::name::{Kind, Name};
 use crate::files::describe;
 use crate::robot::RobotName;
 use crate::server::Server;
@@ -73,7 +73,7 @@ pub struct Purged {
 impl Cache<'_> {
     /// Everything that is kept, by rule. What cannot be trusted counts as absent (R23).
     pub fn holdings(&self) -> Vec<Holding> {
-        let names = self.folder.names().unwrap_or_default();
+        let names = self.folder.names();
         let mut holdings: Vec<_> =
             stems(&names).into_iter().filter_map(|stem| self.holding(stem)).collect();
         holdings.sort_by(|one, other| (&one.rule, &one.stem).cmp(&(&other.rule, &other.stem)));
@@ -81,8 +81,8 @@ impl Cache<'_> {
     }
 
     fn holding(&self, stem: &str) -> Option<Holding> {
-        let (key, entry) = self.entry_in(&format!("{stem}{}", suffix::ENTRY)).unzip();
-        let (attempt, held_until) = match self.lock_state_in(&format!("{stem}{}", suffix::LOCK)) {
+        let (key, entry) = self.entry_in(&Name::beside(stem, Kind::Entry)).unzip();
+        let (attempt, held_until) = match self.lock_state_in(&Name::beside(stem, Kind::Lock)) {
             LockState::Empty => (None, None),
             LockState::HeldUntil(until) => (None, Some(Duration::from_millis(until))),
             LockState::Failed(attempt) => (Some(attempt), None),
@@ -101,26 +101,26 @@ impl Cache<'_> {
     /// The files that [`purge`](Self::purge) would remove.
     pub fn files(&self) -> Files {
         let mut files = Files::default();
-        for kind in self.folder.names().unwrap_or_default().iter().filter_map(|name| Kind::of(name))
-        {
-            files.count(kind);
+        for name in self.folder.names() {
+            files.count(name.kind());
         }
         files
     }
 
     /// Removes every file of ours, and no other. What somebody is renewing stays.
     pub fn purge(&self) -> Purged {
-        let names = self.folder.names().unwrap_or_default();
+        let names = self.folder.names();
+        let now = self.world.clock.wall();
         let mut purged = Purged::default();
         for stem in stems(&names) {
             self.purge_holding(stem, &names, &mut purged);
         }
         for name in &names {
-            let is_meant = match Kind::of(name) {
-                Some(Kind::Plan) => true,
+            let is_meant = match name.kind() {
+                Kind::Plan => true,
                 // It may be that of whoever holds a lock.
-                Some(Kind::Temporary) => purged.in_use == 0 || self.is_leftover(name),
-                _ => false,
+                Kind::Temporary => purged.in_use == 0 || self.folder.is_leftover(name, now),
+                Kind::Entry | Kind::Lock => false,
             };
             if is_meant {
                 self.purge_file(name, &mut purged);
@@ -129,8 +129,8 @@ impl Cache<'_> {
         purged
     }
 
-    fn purge_holding(&self, stem: &str, names: &[String], purged: &mut Purged) {
-        let lock_name = format!("{stem}{}", suffix::LOCK);
+    fn purge_holding(&self, stem: &str, names: &[Name], purged: &mut Purged) {
+        let lock_name = Name::beside(stem, Kind::Lock);
         // Held until both files are gone: whoever comes meanwhile waits for us. Where locks do not
         // work, nobody can be waited for.
         let lock = self.folder.lock_file(&lock_name);
@@ -140,8 +140,7 @@ impl Cache<'_> {
             purged.in_use += 1;
             return;
         }
-        let entry_name = format!("{stem}{}", suffix::ENTRY);
-        for name in [entry_name, lock_name] {
+        for name in [Name::beside(stem, Kind::Entry), lock_name] {
             if names.contains(&name) {
                 self.purge_file(&name, purged);
             } else {
@@ -150,34 +149,16 @@ impl Cache<'_> {
         }
     }
 
-    fn purge_file(&self, name: &str, purged: &mut Purged) {
-        let Some(kind) = Kind::of(name) else { return };
+    fn purge_file(&self, name: &Name, purged: &mut Purged) {
         match self.folder.remove(name) {
-            Ok(()) => purged.removed.count(kind),
+            Ok(()) => purged.removed.count(name.kind()),
             Err(error) => purged.failed.push(format!("`{name}`: {}", describe(&error))),
-        }
-    }
-
-    fn is_leftover(&self, name: &str) -> bool {
-        let now = self.world.clock.wall();
-        let changed = self.folder.modified(name).and_then(|seconds| u64::try_from(seconds).ok());
-        match (changed, longest_use(name)) {
-            (Some(changed), Some(longest)) => {
-                now.saturating_sub(Duration::from_secs(changed)) > longest
-            }
-            _ => false,
         }
     }
 }
 
 /// What the names of entries and locks begin with.
-fn stems(names: &[String]) -> BTreeSet<&str> {
-    names
-        .iter()
-        .filter_map(|name| match Kind::of(name)? {
-            Kind::Entry => name.strip_suffix(suffix::ENTRY),
-            Kind::Lock => name.strip_suffix(suffix::LOCK),
-            Kind::Plan | Kind::Temporary => None,
-        })
-        .collect()
+fn stems(names: &[Name]) -> BTreeSet<&str> {
+    let of_holdings = names.iter().filter(|it| matches!(it.kind(), Kind::Entry | Kind::Lock));
+    of_holdings.map(Name::stem).collect()
 }

@@ -2,15 +2,15 @@
 //! R9).
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::entry::{KeyText, settings_digest};
+use crate::cache::name::Name;
 use crate::cache::seal::{FORMAT, checksum, sealed, unsealed};
-use crate::cache::{Cache, LARGEST, escaped, suffix};
+use crate::cache::{Cache, LARGEST};
 use crate::config::fingerprint::Fingerprint;
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{Bearer, Rule, Settings};
@@ -162,11 +162,12 @@ impl Cache<'_> {
         }
     }
 
-    fn write_plan(&self, plan: &Plan<'_>, name: &str) -> anyhow::Result<()> {
+    fn write_plan(&self, plan: &Plan<'_>, name: &Name) -> anyhow::Result<()> {
         let content = sealed(plan).context("a path is no text")?;
         let size = content.len() as u64;
         let room = self.folder.reserve(size, self.world.random_number()).context("no room")?;
-        room.write(name, &content).with_context(|| format!("the plan `{name}`"))
+        let written = name.write(room, &content);
+        written.with_context(|| format!("the plan `{name}`"))
     }
 }
 
@@ -177,10 +178,8 @@ fn key(host: &str, search_path: &SearchPath) -> Option<Vec<u8>> {
 }
 
 /// The name of a host's plan with this key.
-fn name(host: &str, key: &[u8]) -> String {
-    let mut name = escaped(host);
-    let _ = write!(name, ".{:016x}", checksum(key));
-    name + suffix::PLAN
+fn name(host: &str, key: &[u8]) -> Name {
+    Name::of_plan(host, checksum(key))
 }
 
 #[cfg(test)]
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn r9_a_search_path_that_is_not_utf_8_has_no_plan() {
-        assert!(key("h", &chosen(b"/a")).is_some_and(|key| name("h", &key).starts_with("h.")));
+        assert!(key("h", &chosen(b"/a")).is_some_and(|key| name("h", &key).is_for("h")));
         assert_eq!(key("h", &chosen(b"/\xff")), None);
         let home = Some(PathBuf::from(OsStr::from_bytes(b"/\xff")));
         let system = Path::new("/etc/quayfed").into();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Input, InputError, Stamp, TEMPORARY, read_input};
+use super::{Input, InputError, Stamp, read_input, temporary_name};
 
 /// A file of somebody's that is to be changed: what it was when it was read, and where it really is.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Original {
     }
 
     fn beside(&self, random: u64) -> PathBuf {
-        self.path.with_file_name(format!("{TEMPORARY}{random:016x}"))
+        self.path.with_file_name(temporary_name(random))
     }
 }
 

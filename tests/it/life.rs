@@ -735,9 +735,9 @@ fn r17_leftovers_are_removed_at_most_sixteen_at_a_time() {
         file.set_modified(old).expect("an old file");
     };
     for number in 0..20 {
-        make(&format!(".tmp-{number:016x}"));
-        make(&format!("h{number}.example.com.0123.token"));
-        make(&format!("h{number}.example.com.0123.lock"));
+        make(&format!(".tmp-quayfed-{number:016x}"));
+        make(&format!("h{number}.example.com.{:032x}.quayfed.token", 1));
+        make(&format!("h{number}.example.com.{:032x}.quayfed.lock", 1));
     }
     make("somebody-elses-file");
     let leftovers = || fs::read_dir(&host.cache).expect("a folder").count();

@@ -80,7 +80,7 @@ fn whether_somebody_can_be_asked_is_told_by_standard_input() {
         (">/dev/null", "yes\n", QUESTION, false),
         ("", "y\n", "removed: 1 temporary file\n", false),
     ] {
-        let file = home.write("cache/.tmp-0123456789abcdef", "", 0o600);
+        let file = home.write("cache/.tmp-quayfed-0123456789abcdef", "", 0o600);
         let screen = on_a_terminal(&home, 80, &format!("purge {redirections}"), typed);
         assert!(screen.contains(wanted), "{redirections}: {screen}");
         assert_eq!(file.exists(), stays, "{redirections}: {screen}");
@@ -88,19 +88,20 @@ fn whether_somebody_can_be_asked_is_told_by_standard_input() {
 }
 
 #[test]
-fn files_of_others_stay() {
+fn r29_files_of_others_stay() {
+    const FOLDER: &str = "h.0123456789abcdef0123456789abcdef.quayfed.token";
     let host = Host::new();
     host.token();
     let others = ["poetry.lock", "api.token", "floor.plan", ".tmp-notes", "README"];
     for name in others {
         write_private(&host.cache.join(name), "");
     }
-    fs::create_dir(host.cache.join("h.0123456789abcdef0123456789abcdef.token")).expect("a folder");
-    write_private(&host.cache.join(".tmp-0123456789abcdef"), "");
+    fs::create_dir(host.cache.join(FOLDER)).expect("a folder");
+    write_private(&host.cache.join(".tmp-quayfed-0123456789abcdef"), "");
     let (ended, screen) = drawn(&host, PIPED, &["--yes"]);
     assert_eq!(ended, Ok(0), "{screen}");
     let mut wanted: Vec<_> = others.map(str::to_owned).to_vec();
-    wanted.push("h.0123456789abcdef0123456789abcdef.token".to_owned());
+    wanted.push(FOLDER.to_owned());
     wanted.sort();
     assert_eq!(names(&host), wanted);
 }

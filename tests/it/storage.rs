@@ -208,6 +208,98 @@ fn r23_what_stands_in_the_place_of_a_lock_is_replaced() {
     }
 }
 
+/// Names that other programs give their files, and names that nearly are ours.
+const OF_OTHERS: [&str; 24] = [
+    "Cargo.lock",
+    "poetry.lock",
+    "uv.lock",
+    "my.token",
+    "api.token",
+    "floor.plan",
+    ".tmp-notes",
+    ".tmp-0123456789abcdef",
+    ".tmp-quayfed-notes",
+    ".tmp-quayfed-0123456789ABCDEF",
+    ".lock",
+    ".token",
+    ".quayfed.token",
+    "quayfed.lock",
+    "HOST.token",
+    "HOST.quayfed.token",
+    "HOST.0123456789abcdef.plan",
+    "HOST.0123456789abcdef0123456789abcdef.token",
+    "HOST.0123456789abcdef0123456789abcdef.lock",
+    "HOST.0123456789abcdef.quayfed.token",
+    "HOST.0123456789abcdef0123456789abcdef.quayfed.token.bak",
+    "HOST.0123456789ABCDEF0123456789ABCDEF.quayfed.lock",
+    "Notes of mine.0123456789abcdef0123456789abcdef.quayfed.token",
+    "README",
+];
+
+#[test]
+fn r29_in_a_folder_with_files_of_others_nothing_sees_them() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let folder = home.cache();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(24 * 400);
+    let mut files = Vec::new();
+    for name in OF_OTHERS {
+        let name = name.replace("HOST", &host.replace(':', "_3a"));
+        let path = home.write(&format!("cache/{name}"), &format!("of {name}"), 0o600);
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(long_ago).expect("an old file");
+        files.push(path);
+    }
+    let path = home.path("cache/linked.lock");
+    symlink("/nowhere", &path).expect("linked");
+    home.own(&path);
+    files.push(path);
+    let folders = ["cache/folder.lock", "cache/.tmp-folder"].map(|it| home.make_folder(it, 0o700));
+    files.extend(folders);
+    let state = |path: &std::path::PathBuf| {
+        let metadata = fs::symlink_metadata(path).unwrap_or_else(|_| panic!("{path:?} is gone"));
+        (fs::read(path).ok(), metadata.ino(), metadata.mode(), metadata.mtime(), metadata.ctime())
+    };
+    let before: Vec<_> = files.iter().map(state).collect();
+    let check = |what: &str| {
+        let after: Vec<_> = files.iter().map(state).collect();
+        assert!(before == after, "{what}");
+    };
+    // The configuration must be older than two seconds for a plan, which is written and swept after.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    home.get(&host).token();
+    check("a cold get");
+    home.get(&host).token();
+    check("a cached get");
+    assert!(home.get("docker.io").is_not_found());
+    check("a get that is not ours");
+    for command in [
+        &["refresh", "--force"][..],
+        &["status"],
+        &["status", "--json"],
+        &["doctor"],
+        &["list"],
+        &["purge"],
+    ] {
+        let mut helper = home.command(program());
+        helper.args(command);
+        start(helper, "").wait_with_output().expect("an end");
+        check(&command.join(" "));
+    }
+    home.run("erase", &host);
+    check("erase");
+    home.get(&host).token();
+    let ours = || fs::read_dir(&folder).expect("a folder").count() - files.len();
+    assert!(ours() > 0);
+    let mut purge = home.command(program());
+    purge.args(["purge", "--yes"]);
+    let ran = Ran::from(start(purge, "").wait_with_output().expect("an end"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    check("purge --yes");
+    assert_eq!(ours(), 0, "what is ours is gone");
+}
+
 #[test]
 fn r10_an_entry_under_another_ones_name_is_not_believed() {
     let sandbox = Sandbox::start();
