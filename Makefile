@@ -20,8 +20,10 @@ demo: ## show the whole way on this machine, and leave nothing behind
 	@scripts/demo
 
 test: ## pass every test
-	@scripts/install-packages strace util-linux groff-base ca-certificates
+	@scripts/install-packages strace util-linux groff-base systemd python3-prometheus-client \
+		ca-certificates
 	$(CARGO) test --workspace --locked
+	@scripts/test-as-user
 	@$(MAKE) --no-print-directory e2e
 
 e2e: ## play the helper with the programs that its users have

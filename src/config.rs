@@ -139,6 +139,8 @@ fn identity_of<'a>(
 mod tests {
     use std::time::Duration;
 
+    use quayfed_sandbox::{Need, lacks};
+
     use super::SearchPath;
     use super::settings::{Connection, OnError, ProxyChoice, SourceSpec};
     use super::testing::{Desk, registry};
@@ -316,8 +318,8 @@ mod tests {
 
     #[test]
     fn r5_a_folder_that_cannot_be_searched_hides_the_users_own_file_alone() {
-        if rustix::process::geteuid().is_root() {
-            return; // Nothing is closed to root.
+        if lacks(Need::OrdinaryUser) {
+            return;
         }
         let desk = Desk::new().with_user_file("not TOML").with_file("etc/config.toml", "");
         desk.set_mode("user", 0o600);

@@ -211,6 +211,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
     use std::path::PathBuf;
 
+    use quayfed_sandbox::{Need, lacks};
+
     use super::*;
     use crate::world::{Caller, Environment, UserNamespace};
 
@@ -228,7 +230,8 @@ mod tests {
 
     impl Desk {
         fn of(caller: Caller) -> Self {
-            let folder = if is_root() { tempfile::tempdir_in("/run") } else { tempfile::tempdir() };
+            let is_root = rustix::process::geteuid().is_root();
+            let folder = if is_root { tempfile::tempdir_in("/run") } else { tempfile::tempdir() };
             let folder = folder.expect("a folder");
             let mut world = World::of_process();
             world.environment = Environment::default();
@@ -281,14 +284,9 @@ mod tests {
         }
     }
 
-    /// Only root can make files that belong to others.
-    fn is_root() -> bool {
-        rustix::process::geteuid().is_root()
-    }
-
     #[test]
     fn r5_files_belong_to_root_or_to_the_caller() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         let user = Desk::of(Caller::of(1000, INITIAL));
@@ -330,7 +328,7 @@ mod tests {
 
     #[test]
     fn r24_nobody_of_the_initial_namespace_is_never_root() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         for caller in [0, 1000] {
@@ -341,7 +339,7 @@ mod tests {
 
     #[test]
     fn r24_in_a_user_namespace_root_is_known_by_the_place_of_a_file() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         let desk = Desk::of(Caller::of(0, ROOTLESS));
@@ -360,7 +358,7 @@ mod tests {
 
     #[test]
     fn r24_a_symbolic_link_counts_for_the_place_that_it_leads_to() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         let desk = Desk::of(Caller::of(0, ROOTLESS));
@@ -375,7 +373,7 @@ mod tests {
 
     #[test]
     fn r24_a_folder_that_others_can_write_to_is_not_roots() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         let desk = Desk::of(Caller::of(0, ROOTLESS));
@@ -393,7 +391,7 @@ mod tests {
 
     #[test]
     fn r24_the_overflow_uid_is_not_the_caller_even_where_the_caller_has_it_too() {
-        if !is_root() {
+        if lacks(Need::Root) {
             return;
         }
         let desk = Desk::of(Caller::of(OVERFLOW, ROOTLESS));

@@ -18,6 +18,7 @@ mod fault;
 mod http;
 mod issuer;
 mod keys;
+mod needs;
 mod quay;
 mod server;
 mod tls;
@@ -34,6 +35,7 @@ use tempfile::TempDir;
 pub use fault::{Fault, Recorded, Times};
 pub use issuer::{AuthMethod, Client, Issuer, TokenRequest};
 pub use keys::Algorithm;
+pub use needs::{Need, lacks, nothing_may_be_skipped};
 pub use quay::{EXCHANGE_PATH, Quay, Version};
 pub use token::{KeyId, SignedBy, TokenShape, claims_of};
 

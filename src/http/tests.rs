@@ -169,7 +169,7 @@ fn the_time_counts_to_the_last_byte_of_the_body() {
     let sent = send_with(&world(), &url, &loopback(), Duration::from_millis(300));
     let wanted = "no answer within 300ms".to_owned();
     assert_eq!(fault_of(sent), (TransportFault::Timeout, wanted));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 /// A port that nobody listens on, and that the system gives to nobody who asks for any.

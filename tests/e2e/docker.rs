@@ -45,6 +45,9 @@ fn play(report: &mut Report) {
         bench.client = client;
         report.client("docker", &bench.version());
         let of_buildkit = if bench.has_buildkit() { OPERATIONS_OF_BUILDKIT } else { &[] };
+        if of_buildkit.is_empty() {
+            report.skip("builds by BuildKit", "its plugin `docker buildx` is not here");
+        }
         for (name, operation) in OPERATIONS.iter().chain(of_buildkit) {
             report.operation(name, || {
                 bench.tidy_up();

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use crate::screens::left_on;
-use quayfed_sandbox::{Client, Sandbox, TokenShape};
+use quayfed_sandbox::{Client, Need, Sandbox, TokenShape, lacks};
 
 /// A user id that nobody has: neither root nor `nobody`, which stands for everybody in a user
 /// namespace.
@@ -44,6 +44,23 @@ pub(crate) fn program() -> &'static Path {
         (folder, path)
     });
     path
+}
+
+/// A folder, open to its owner alone, that is not in memory, where this machine has one.
+pub(crate) fn folder_on_disk() -> Option<tempfile::TempDir> {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let is_in_memory = |path: &Path| {
+        rustix::fs::statfs(path).is_ok_and(|status| i64::from(status.f_type) == TMPFS_MAGIC)
+    };
+    let usual = std::env::temp_dir();
+    let places = [usual.as_path(), Path::new("/var/tmp"), Path::new(env!("CARGO_TARGET_TMPDIR"))];
+    let place = places.into_iter().find(|place| !is_in_memory(place));
+    if lacks(Need::Other("a /tmp or /var/tmp that is not in memory", place.is_some())) {
+        return None;
+    }
+    let mut folder = tempfile::Builder::new();
+    folder.permissions(fs::Permissions::from_mode(0o700));
+    Some(folder.tempdir_in(place?).expect("a folder on disk"))
 }
 
 /// What is left on a terminal of `columns` columns at which somebody has typed something, by

@@ -10,8 +10,9 @@ use std::process::{Command as Process, Stdio};
 use quayfed::cli;
 use quayfed::terminal::Looks;
 use quayfed::world::{Environment, World};
+use quayfed_sandbox::{Need, lacks};
 
-use crate::binary::{Home, Ran, is_root, program};
+use crate::binary::{Home, Ran, program};
 use crate::screens::{self, COLOURED, NARROW, PIPED};
 use crate::scripts::{check_described, check_json};
 use crate::simulation::Host;
@@ -331,7 +332,7 @@ fn nothing_is_configured_where_there_is_nothing_to_configure() {
 
 #[test]
 fn root_leaves_no_file_of_its_own_in_the_home_of_another() {
-    if !is_root() {
+    if lacks(Need::Root) {
         return;
     }
     let home = home();

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::binary::{Home, Ran, SECRET, SUBJECT, at_sandbox, program};
 use crate::explained::{
-    SITUATIONS, Situation, good, home_for, impatient, mint, nothing, of_issuer, situation,
+    SITUATIONS, Situation, good, home_for, mint, nothing, of_issuer, sandbox_for, situation,
     without_times,
 };
 use crate::screens::{self, COLOURED, NARROW, PIPED, check};
@@ -279,7 +279,7 @@ fn no_forecast_is_wrong_and_what_is_unknown_is_unknown_for_a_reason() {
     let mut told = String::new();
     for situation in SITUATIONS.iter().chain(MORE) {
         let name = situation.name;
-        let sandbox = impatient();
+        let sandbox = sandbox_for(situation);
         let host = sandbox.quay().host();
         let mut home = home_for(situation, &sandbox);
         set_up(&mut home, &host);
@@ -634,9 +634,7 @@ impl Desk {
         };
         let (issuer, quay) = (self.sandbox.issuer().url(), self.sandbox.quay().host());
         let folder = self.folder.path().display().to_string();
-        // The certificate was made a moment ago: thirty days, or a second less.
         let replaced = without_progress(&screen)
-            .replace("ends in 29 days", "ends in 30 days")
             .replace(&issuer.replace("https://", ""), "sso.example.com")
             .replace(&quay, "quay.acme.cloud")
             .replace(&folder, "/home/devops");

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use quayfed::cli;
 use quayfed::terminal::Looks;
+use quayfed_sandbox::{Need, lacks};
 
 use crate::screens::{NARROW, PIPED, check, ran};
 use crate::simulation::Host;
@@ -105,19 +106,17 @@ fn no_line_of_the_manual_page_that_stays_as_it_is_is_too_long_for_80_columns() {
 
 #[test]
 fn the_manual_page_reads_well() {
-    // Where there is no groff, as in a container without manual pages, it cannot be looked at.
+    if lacks(Need::Program("groff")) {
+        return;
+    }
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), text(&["man"])).expect("written");
-    let Ok(output) = Command::new("groff")
+    let output = Command::new("groff")
         .args(["-man", "-Tascii", "-P-cbou", "-ww", "-rLL=80n"])
         .arg(file.path())
         .output()
-    else {
-        return;
-    };
-    if output.status.success() {
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    }
+        .expect("groff");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]

@@ -5,15 +5,14 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
-use quayfed_sandbox::{EXCHANGE_PATH, Sandbox};
+use quayfed_sandbox::{EXCHANGE_PATH, Need, Sandbox, lacks};
 
-use crate::binary::{Home, Ran, at_sandbox, is_root, program, start, uid};
+use crate::binary::{Home, Ran, at_sandbox, program, start, uid};
 
 /// The system calls of a `get` in a user's home, as strace tells them; nothing without root: the
 /// process is undumpable, so its own user cannot look into it.
 fn traced(home: &Home, host: &str) -> Option<(Ran, Vec<String>)> {
-    if !is_root() {
-        println!("skipped: only root may trace an undumpable process");
+    if lacks(Need::Root) || lacks(Need::Program("strace")) {
         return None;
     }
     let log = home.path("strace.log");

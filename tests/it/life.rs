@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use quayfed::cache::Cache;
 use quayfed::protocol::Answer;
 use quayfed::world::Clock as _;
 
+use crate::binary::folder_on_disk;
 use crate::simulation::{
     CLIENT_CREDENTIALS, Does, HOST, Host, SimulatedClock, failure, files_ending, oidc_token,
     seconds, token, write_private,
@@ -168,11 +169,7 @@ fn r13_a_token_that_is_spent_on_arrival_is_no_answer() {
 #[test]
 fn r13_another_boot_ends_a_token_where_the_cache_outlives_it() {
     let mut host = Host::new();
-    // A cache on disk: target is no tmpfs.
-    let disk = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .expect("a folder on disk");
+    let Some(disk) = folder_on_disk() else { return };
     host.cache = disk.path().to_owned();
     write_private(&host.folder.path().join("boot_id"), "first-boot\n");
     let first = host.token();
@@ -875,7 +872,7 @@ fn world_of_places(host: &Host, folder: &std::path::Path) -> quayfed::world::Wor
 #[test]
 fn r22_nothing_is_made_on_a_disk() {
     let host = Host::new();
-    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let Some(disk) = folder_on_disk() else { return };
     for _ in 0..2 {
         token(&host.get_in(&world_of_places(&host, disk.path()), HOST));
     }

@@ -1,15 +1,19 @@
 //! Requests, R18 to R21 and R26: time, retries, trust, and what a server may say.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use quayfed_sandbox::{EXCHANGE_PATH, Fault, Recorded, Sandbox, Times, TokenShape};
+use quayfed_sandbox::{EXCHANGE_PATH, Fault, Need, Recorded, Sandbox, Times, TokenShape, lacks};
 
-use crate::binary::{Home, Ran, at_sandbox, configuration, is_root, program, start};
+use crate::binary::{Home, Ran, at_sandbox, configuration, program, start};
+
+/// Less than whatever would be waited for in vain (8 s for a provider, 15 s for the exchange), and
+/// far more than a time-out of 1 s takes on a busy machine.
+const SOON: Duration = Duration::from_secs(7);
 
 fn exchanges(sandbox: &Sandbox) -> usize {
     sandbox.quay().count(EXCHANGE_PATH)
@@ -107,7 +111,7 @@ fn r18_everything_ends_within_its_deadline() {
         let began = Instant::now();
         let ran = home.get(&sandbox.quay().host());
         let took = began.elapsed();
-        assert!(took < Duration::from_millis(2500), "{took:?} {ran:?}");
+        assert!(took < SOON, "{took:?} {ran:?}");
         println!("{}", ran.cause());
     }
 }
@@ -121,7 +125,7 @@ fn r18_a_reply_that_trickles_ends_within_the_deadline_too() {
     sandbox.quay().fault(EXCHANGE_PATH, trickle, Times::Always);
     let began = Instant::now();
     home.get(&sandbox.quay().host()).cause();
-    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn a_cold_get_connects_to_quay_while_the_provider_is_asked() {
     let sandbox = Sandbox::start();
     let home = at_sandbox(&sandbox);
     let (issuer, quay) = (sandbox.issuer(), sandbox.quay());
-    let delay = Duration::from_millis(700);
+    let delay = Duration::from_secs(3);
     issuer.fault(issuer.token_path(), Fault::Delay(delay), Times::Once);
     home.get(&quay.host()).token();
     // Quay asks the issuer, too.
@@ -190,7 +194,7 @@ fn r18_a_quay_that_takes_a_connection_and_says_nothing_holds_nobody_longer_than_
     let began = Instant::now();
     let ran = home.get(&sandbox.quay().host());
     assert!(ran.cause().ends_with(" gave no answer within 1s"), "{ran:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     // Where the provider refuses, nobody waits for Quay at all.
     home.configure(&with_registry_keys(&sandbox, &home, &api_url));
     let refused = Fault::respond(401, "application/json", "{}");
@@ -198,7 +202,7 @@ fn r18_a_quay_that_takes_a_connection_and_says_nothing_holds_nobody_longer_than_
     let began = Instant::now();
     let ran = home.get(&sandbox.quay().host());
     assert!(ran.cause().contains("401"), "{ran:?}");
-    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -502,14 +506,16 @@ fn r21_what_a_server_said_is_shown_without_the_secrets_that_were_sent() {
 
 #[test]
 fn r26_a_name_server_that_does_not_answer_holds_neither_answer_nor_deadline() {
-    if !is_root() {
-        println!("skipped: another resolv.conf needs root");
+    if lacks(Need::Mounts) {
         return;
     }
-    // A name server that swallows every question; the C library waits for it in a thread.
-    let silent = UdpSocket::bind("127.0.0.153:53").expect("port 53 of a loopback address");
+    // A name server that swallows every question; the C library waits for it in a thread. Its
+    // address is nobody else's: other tests may run beside these.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | high, middle, low);
+    let silent = UdpSocket::bind((address, 53)).expect("port 53 of a loopback address");
     let home = Home::new();
-    let resolv = home.write("resolv.conf", "nameserver 127.0.0.153\n", 0o644);
+    let resolv = home.write("resolv.conf", &format!("nameserver {address}\n"), 0o644);
     let secret = home.write("secret", "x", 0o600);
     home.configure(&format!(
         "[registry.\"quay.invalid.example\"]\nrobot = \"acme+ci\"\nidentity = \"sso\"\n\
@@ -533,7 +539,8 @@ fn r26_a_name_server_that_does_not_answer_holds_neither_answer_nor_deadline() {
     let ran = Ran::from(start(command, "quay.invalid.example").wait_with_output().expect("an end"));
     let took = began.elapsed();
     println!("{}", ran.cause());
-    assert!(took < Duration::from_millis(2500), "{took:?}: {ran:?}");
+    // The C library asks twice, for 5 s each.
+    assert!(took < SOON, "{took:?}: {ran:?}");
     silent.set_nonblocking(true).expect("set");
     assert!(silent.recv(&mut [0; 512]).is_ok(), "it was asked");
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use quayfed::config::settings::Settings;
 use quayfed::{cli, protocol};
+use quayfed_sandbox::{Need, lacks};
 
 use crate::simulation::{Host, SimulatedClock};
 
@@ -318,8 +319,8 @@ fn systemd_finds_nothing_amiss_in_the_units() {
     let version = Command::new("systemd-analyze").arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let version = version.ok().and_then(|text| text.split(' ').nth(1)?.parse::<u32>().ok());
-    if version.is_none_or(|version| version < 250) {
-        println!("skipped: it needs systemd-analyze of systemd 250 or later, here is {version:?}");
+    let is_new = version.is_some_and(|version| version >= 250);
+    if lacks(Need::Other("systemd-analyze of systemd 250 or later", is_new)) {
         return;
     }
     for of in ["system", "user"] {
@@ -414,11 +415,54 @@ fn each_rule_has_tests_that_name_it() {
     let mut sources = Vec::new();
     crate::floors::sources(&root().join("src"), &mut sources);
     crate::floors::sources(&root().join("tests/it"), &mut sources);
+    crate::floors::sources(&root().join("sandbox/src"), &mut sources);
     let texts: String =
         sources.iter().map(|path| fs::read_to_string(path).expect("a source")).collect();
-    for number in 1..=28 {
-        assert!(rules.contains(&format!("**R{number}** ")), "R{number} is not written down");
+    let numbers = rules.split("\n**R").skip(1).filter_map(|rest| rest.split_once("** "));
+    let numbers: BTreeSet<u32> = numbers.filter_map(|(number, _)| number.parse().ok()).collect();
+    assert!(numbers.len() >= 28, "{numbers:?}");
+    for number in numbers {
         let count = texts.matches(&format!("fn r{number}_")).count();
         assert!(count > 0, "R{number} has no test");
+    }
+}
+
+/// The sources that have tests in them, but for this one.
+fn sources_of_tests() -> Vec<(PathBuf, String)> {
+    let mut paths = Vec::new();
+    for folder in ["src", "tests/it", "sandbox/src", "sandbox/tests"] {
+        crate::floors::sources(&root().join(folder), &mut paths);
+    }
+    paths.retain(|path| !path.ends_with(file!()));
+    assert!(paths.len() > 100);
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).expect("text"))).collect()
+}
+
+#[test]
+fn r45_no_test_expects_a_machine_to_be_fast() {
+    for (path, text) in sources_of_tests() {
+        for line in text.lines().filter(|line| line.contains("assert")) {
+            let seconds = line.split_once("< Duration::from_secs(").map(|(_, rest)| rest);
+            let seconds = seconds.and_then(|rest| rest.split(')').next()?.parse::<u32>().ok());
+            assert!(
+                seconds.is_none_or(|seconds| seconds > 5)
+                    && !line.contains("< Duration::from_milli"),
+                "a busy machine takes longer: {line} in {}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn r45_what_cannot_be_shown_is_told_in_one_way() {
+    for (path, text) in sources_of_tests() {
+        assert!(!text.contains("println!(\"skipped"), "{}", path.display());
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| pair[1].starts_with("return")) {
+            let asks = ["is_root()", "geteuid()", "which("].iter().any(|it| pair[0].contains(it));
+            let is_question = ["if ", "let "].iter().any(|it| pair[0].starts_with(it));
+            assert!(!(asks && is_question), "not by `lacks`: {} in {}", pair[0], path.display());
+        }
     }
 }

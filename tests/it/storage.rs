@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use quayfed_sandbox::{EXCHANGE_PATH, Sandbox};
+use quayfed_sandbox::{EXCHANGE_PATH, Need, Sandbox, lacks};
 
-use crate::binary::{Home, Ran, at_sandbox, is_root, program, start, uid};
+use crate::binary::{Home, Ran, at_sandbox, folder_on_disk, program, start, uid};
 use crate::simulation::files_ending;
 
 fn exchanges(sandbox: &Sandbox) -> usize {
@@ -50,13 +50,7 @@ fn r22_the_runtime_folder_serves_in_memory_alone() {
     assert!(is_cached(&sandbox, &home));
     assert_eq!(files_ending(&runtime.join("quayfed"), ".token").len(), 1);
     // On disk it is passed over, and /dev/shm serves.
-    let disk = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir()
-        .expect("a folder");
-    if is_in_memory(disk.path()) {
-        return;
-    }
+    let Some(disk) = folder_on_disk() else { return };
     home.own(disk.path());
     home.set("XDG_RUNTIME_DIR", disk.path().to_str().expect("text"));
     let last = Path::new("/dev/shm").join(format!("quayfed-{}", uid()));
@@ -69,10 +63,6 @@ fn r22_the_runtime_folder_serves_in_memory_alone() {
     if !existed {
         let _ = fs::remove_dir_all(&last);
     }
-}
-
-fn is_in_memory(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|status| status.f_type == 0x0102_1994)
 }
 
 #[test]
@@ -92,8 +82,7 @@ fn r22_a_folder_that_others_may_use_is_passed_over() {
 
 #[test]
 fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
-    if !is_root() {
-        println!("skipped: needs root");
+    if lacks(Need::Root) {
         return;
     }
     let sandbox = Sandbox::start();
@@ -341,8 +330,7 @@ fn r28_without_a_home_and_without_a_cache_every_get_is_answered_anew() {
 
 #[test]
 fn r17_a_full_disk_costs_the_cache_and_not_the_answer() {
-    if !is_root() {
-        println!("skipped: mounting a small file system needs root");
+    if lacks(Need::Mounts) {
         return;
     }
     let sandbox = Sandbox::start();

@@ -139,7 +139,7 @@ impl Peer {
 fn comes_true(condition: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while !condition() {
-        if began.elapsed() > Duration::from_secs(5) {
+        if began.elapsed() > Duration::from_secs(20) {
             return false;
         }
         thread::sleep(Duration::from_millis(2));
@@ -167,7 +167,7 @@ fn ask(
     url: &Url,
     connection: &Connection,
 ) -> Result<Response, TransportError> {
-    ask_within(transport, url, connection, Duration::from_secs(10))
+    ask_within(transport, url, connection, Duration::from_secs(30))
 }
 
 fn ask_within(
@@ -379,7 +379,7 @@ fn answered_after_it_was_given_up(does: Does, is_early: bool) {
         timeout: Duration::ZERO,
     };
     let before = world.clock.boot();
-    let deadline = Deadline::after(before, Duration::from_secs(10));
+    let deadline = Deadline::after(before, Duration::from_secs(30));
     let reply = send_by(&world, &transport, request, deadline, Retry500::No);
     assert_eq!(reply.expect("a reply").status, 200);
     assert_eq!(quay.asked(), paths(&[(1, "/exchange")]));
@@ -501,7 +501,7 @@ fn a_connection_that_is_stuck_is_waited_for_three_seconds_and_then_replaced() {
     let seen = Arc::clone(&first);
     ask_another_until(&transport, move || seen.lock().expect("no panic").is_some());
     let began = Instant::now();
-    ask_within(&transport, &url, &connection, Duration::from_secs(15)).expect("a reply");
+    ask_within(&transport, &url, &connection, Duration::from_secs(30)).expect("a reply");
     assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!(sandbox.quay().requests().len(), 1);
 }
@@ -524,5 +524,5 @@ fn r26_a_connection_under_way_holds_neither_the_time_of_its_request_nor_the_end(
     transport.connect_ahead(&url, &connection);
     ask_another_until(&transport, || true);
     drop(transport);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
