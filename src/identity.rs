@@ -11,7 +11,6 @@ mod token_file;
 mod token_variable;
 
 use ring::hmac;
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::config::place::AtKey;
@@ -21,6 +20,7 @@ use crate::digest::hex;
 use crate::failure::{Failure, StepFailure};
 use crate::http::Transport;
 use crate::jwt::{self, NotAJwt, UnverifiedToken};
+use crate::moment::Moment;
 use crate::ownership::Readers;
 use crate::secret::Secret;
 use crate::world::World;
@@ -52,14 +52,22 @@ impl IdToken {
 }
 
 /// What an issuer's discovery document said, for the cache entry to keep for 24 hours. It counts
-/// for this issuer alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// for this issuer and this client alone, and only under the client's own seal: the secret is sent
+/// to the endpoint, and whoever can write an entry must not say where that is (R30).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
     /// The issuer that was asked, as it is configured.
     pub issuer: String,
     /// Its token endpoint.
     pub token_endpoint: Url,
+    /// When the document was read.
+    pub read: Moment,
+    /// What only the holder of the client's secret can make of all this.
+    pub seal: Seal,
 }
+
+/// An HMAC-SHA256.
+pub type Seal = [u8; 32];
 
 /// What a source has at hand without asking the network (rules R10 and R11).
 #[derive(Clone, Debug, Default)]
@@ -117,7 +125,7 @@ pub const fn asks_network(source: &SourceSpec) -> bool {
 }
 
 /// Gets an OIDC token from the identity's source by `deadline`. `discovered` is what an earlier
-/// fetch learnt, if it is not too old; `at_hand` is what [`at_hand`] said in this run. After a
+/// fetch is said to have learnt, if it is not too old; `at_hand` is what [`at_hand`] said in this run. After a
 /// failure the caller forgets what was discovered: the endpoint may have moved.
 pub fn fetch(
     world: &World,

@@ -472,7 +472,7 @@ impl Refresh<'_> {
             self.world,
             self.transport,
             identity,
-            discovery.clone().and_then(|kept| discovered(&kept)),
+            discovery.as_ref().and_then(discovered),
             self.at_hand.clone(),
             deadline.min(Deadline::after(boot, identity.timeout)),
         );
@@ -507,20 +507,12 @@ impl Refresh<'_> {
             }
             _ => failed,
         })?;
-        let discovery = fetched.discovered.map(|found| match discovery {
-            Some(kept) if kept.token_endpoint == found.token_endpoint.as_str() => kept,
-            _ => KeptDiscovery {
-                issuer: found.issuer,
-                token_endpoint: found.token_endpoint.to_string(),
-                read: obtained,
-            },
-        });
         Ok(Entry {
             token: reply.token,
             lifetime: reply.lifetime,
             obtained,
             spread: self.world.random_between(SPREAD.0, SPREAD.1),
-            discovery,
+            discovery: fetched.discovered.map(kept),
         })
     }
 
@@ -651,9 +643,16 @@ const fn freshness_of(patience: Patience) -> Freshness {
     }
 }
 
+fn kept(found: Discovered) -> KeptDiscovery {
+    let Discovered { issuer, token_endpoint, read, seal } = found;
+    KeptDiscovery { issuer, token_endpoint: token_endpoint.into(), read, seal }
+}
+
 fn discovered(kept: &KeptDiscovery) -> Option<Discovered> {
     Some(Discovered {
         issuer: kept.issuer.clone(),
         token_endpoint: kept.token_endpoint.parse().ok()?,
+        read: kept.read,
+        seal: kept.seal,
     })
 }

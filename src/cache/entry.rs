@@ -128,6 +128,8 @@ pub struct KeptDiscovery {
     pub token_endpoint: String,
     /// When it was read.
     pub read: Moment,
+    /// What tells its owner that nobody else has written it.
+    pub seal: [u8; 32],
 }
 
 impl Entry {
@@ -160,16 +162,25 @@ struct Written<'a> {
     /// The boot that the boot clock belongs to, where a file outlives one.
     boot_id: Option<&'a str>,
     spread: f64,
-    /// Issuer, token endpoint, and when they were read.
-    discovery: Option<(&'a str, &'a str, Moment)>,
+    discovery: Option<WrittenDiscovery<'a>>,
+}
+
+/// A [`KeptDiscovery`] as it is written.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct WrittenDiscovery<'a> {
+    issuer: &'a str,
+    token_endpoint: &'a str,
+    read: Moment,
+    seal: [u8; 32],
 }
 
 impl Written<'_> {
     fn entry(&self) -> Entry {
-        let owned = |(issuer, token_endpoint, read): (&str, &str, Moment)| KeptDiscovery {
-            issuer: issuer.to_owned(),
-            token_endpoint: token_endpoint.to_owned(),
-            read,
+        let owned = |written: WrittenDiscovery<'_>| KeptDiscovery {
+            issuer: written.issuer.to_owned(),
+            token_endpoint: written.token_endpoint.to_owned(),
+            read: written.read,
+            seal: written.seal,
         };
         Entry {
             token: Secret::new(self.token.to_owned()),
@@ -270,10 +281,12 @@ impl Cache<'_> {
             obtained: entry.obtained,
             boot_id: boot_id.as_deref(),
             spread: entry.spread,
-            discovery: entry
-                .discovery
-                .as_ref()
-                .map(|kept| (kept.issuer.as_str(), kept.token_endpoint.as_str(), kept.read)),
+            discovery: entry.discovery.as_ref().map(|kept| WrittenDiscovery {
+                issuer: &kept.issuer,
+                token_endpoint: &kept.token_endpoint,
+                read: kept.read,
+                seal: kept.seal,
+            }),
         })?;
         let name = key.name(Kind::Entry);
         let written = name.write(room, &content);
@@ -345,12 +358,17 @@ mod tests {
             obtained: moment,
             boot_id: None,
             spread: 1.0,
-            discovery: Some(("i", "e", moment)),
+            discovery: Some(WrittenDiscovery {
+                issuer: "i",
+                token_endpoint: "e",
+                read: moment,
+                seal: [7; 32],
+            }),
         };
         let shown = (FORMAT, hex(&sealed(&written).expect("bytes")));
-        let wanted = "35966079cf5b8b4505682f6f72670761636d652b63690a68747470733a2f2f682f043565\
-                      373701016205742e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000f03f01016901\
-                      6580a0f1c2b134e0a712";
-        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
+        let wanted = "76f6b9e4b5d3e2c905682f6f72670761636d652b63690a68747470733a2f2f682f04356537370101\
+                      6205742e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000f03f010169016580a0f1c2b134\
+                      e0a7120707070707070707070707070707070707070707070707070707070707070707";
+        assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 }

@@ -224,11 +224,11 @@ mod tests {
             rules: rules.into(),
         };
         let shown = (FORMAT, hex(&sealed(&plan).expect("bytes")));
-        let wanted = "2c91f468c86df7bd0176070300022f61016802022f6101010203080a022f62000503682f70\
-                      0103612b620175017300010103682f700103612b6201750173010156010103682f700103612b\
-                      6201750173020163010103682f700103612b620175017303022f7400010103682f700103612b\
-                      6201750173040154000101";
-        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
+        let wanted = "23f39102ada274e70176070400022f61016802022f6101010203080a022f62000503682f70010361\
+                      2b620175017300010103682f700103612b6201750173010156010103682f700103612b6201750173\
+                      020163010103682f700103612b620175017303022f7400010103682f700103612b62017501730401\
+                      54000101";
+        assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 
     fn usual(config_home: Option<&str>, home: Option<&str>) -> SearchPath {
@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn r8_a_key_changes_only_with_its_format() {
         let shown = (FORMAT, hex(&key("h", &usual(Some("/c"), Some("/h"))).expect("a key")));
-        let wanted = "03010c2f6574632f7175617966656401022f6301022f680168";
-        assert_eq!(shown, (3, wanted.to_owned()), "a change needs another FORMAT");
+        let wanted = "04010c2f6574632f7175617966656401022f6301022f680168";
+        assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 
     #[test]

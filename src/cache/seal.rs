@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// The version of everything that is written. A value in this format does not describe itself: each
 /// change of a type that is written needs another version, and a test that pins the bytes tells.
 /// Names and checksums depend on it, so that another version's files are no files at all.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// The length of a checksum in bytes.
 const CHECKSUM: usize = size_of::<u64>();

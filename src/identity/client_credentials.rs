@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use super::discovery::discover;
+use super::discovery::{SealingClient, discover};
 use super::grant::Grant;
 use super::token_endpoint::request_token;
 use super::{Discovered, Fetched};
@@ -49,12 +49,17 @@ pub(super) fn fetch(
             return Ok(Fetched { token: token_of(token_endpoint)?, discovered: None });
         }
     };
+    let client = SealingClient { issuer, client_id: &settings.client_id, secret: &secret };
     let by = |found: Discovered| {
         let token = token_of(&found.token_endpoint)?;
         Ok(Fetched { token, discovered: Some(found) })
     };
-    let discover = || discover(world, transport, identity, issuer, deadline);
-    let Some(known) = discovered.filter(|known| known.issuer == *issuer) else {
+    let discover = || {
+        let read = world.now();
+        let endpoint = discover(world, transport, identity, issuer, deadline)?;
+        Ok(client.sealed(endpoint, read))
+    };
+    let Some(known) = discovered.filter(|known| client.has_sealed(known)) else {
         return by(discover()?);
     };
     let failed = match by(known.clone()) {
@@ -64,7 +69,7 @@ pub(super) fn fetch(
         fetched => return fetched,
     };
     match discover() {
-        Ok(now) if now != known => by(now),
+        Ok(now) if now.token_endpoint != known.token_endpoint => by(now),
         _ => Err(failed),
     }
 }

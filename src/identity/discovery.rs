@@ -1,14 +1,51 @@
 //! Where an issuer's token endpoint is: what its discovery document says, or why it says nothing.
 
+use ring::hmac;
 use url::Url;
 
-use super::Discovered;
+use super::{Discovered, Seal};
 use crate::config::settings::Identity;
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
 use crate::http::discovery::{DiscoveryFault, document_url, read_document};
 use crate::http::{Response, Transport, retry_after};
+use crate::moment::Moment;
+use crate::secret::Secret;
 use crate::world::World;
+
+/// A client at its issuer: what its seal is made with.
+#[derive(Clone, Copy)]
+pub(super) struct SealingClient<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) secret: &'a Secret<String>,
+}
+
+impl SealingClient<'_> {
+    /// What the issuer said, under the client's seal.
+    pub(super) fn sealed(&self, token_endpoint: Url, read: Moment) -> Discovered {
+        let seal = hmac::sign(&self.key(), &self.message(&token_endpoint, read));
+        let seal = Seal::try_from(seal.as_ref()).unwrap_or_default();
+        Discovered { issuer: self.issuer.to_owned(), token_endpoint, read, seal }
+    }
+
+    /// Whether it was this client that kept it, of this issuer.
+    pub(super) fn has_sealed(&self, kept: &Discovered) -> bool {
+        let message = self.message(&kept.token_endpoint, kept.read);
+        kept.issuer == self.issuer && hmac::verify(&self.key(), &message, &kept.seal).is_ok()
+    }
+
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose().as_bytes())
+    }
+
+    /// The label keeps it apart from what else is made with the secret as key.
+    fn message(&self, token_endpoint: &Url, read: Moment) -> Vec<u8> {
+        const LABEL: &str = "quayfed: where a client's secret may be sent";
+        let parts = (LABEL, self.issuer, token_endpoint.as_str(), self.client_id, read);
+        serde_json::to_vec(&parts).unwrap_or_default()
+    }
+}
 
 /// Asks the issuer for its token endpoint, by `deadline`.
 pub(super) fn discover(
@@ -17,13 +54,13 @@ pub(super) fn discover(
     identity: &Identity,
     issuer: &str,
     deadline: Deadline,
-) -> Result<Discovered, StepFailure> {
+) -> Result<Url, StepFailure> {
     let asked = Asked { world, identity, issuer };
     let document = read_document(world, transport, issuer, &identity.connection, deadline)
         .map_err(|fault| asked.explain(&fault))?;
     let named = document.token_endpoint.as_deref().unwrap_or_default();
     match Url::parse(named).ok().filter(|url| identity.connection.allows(url)) {
-        Some(token_endpoint) => Ok(Discovered { issuer: issuer.to_owned(), token_endpoint }),
+        Some(token_endpoint) => Ok(token_endpoint),
         None => Err(StepFailure::network(asked.without_endpoint(named))),
     }
 }

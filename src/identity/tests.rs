@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::discovery::SealingClient;
 use super::*;
 use crate::config::place::Place;
 use crate::config::settings::{
@@ -94,6 +95,17 @@ fn fetch_with(
     fetch(&world, script, &identity, discovered, AtHand::default(), deadline)
 }
 
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+/// What the client of [`discovering`] has kept of its issuer.
+fn discovered(token_endpoint: Url) -> Discovered {
+    let secret = secret(SECRET);
+    let client = SealingClient { issuer: ISSUER, client_id: "build host", secret: &secret };
+    client.sealed(token_endpoint, Moment::new(Duration::ZERO, Duration::ZERO))
+}
+
 fn shown(failure: &Failure) -> String {
     assert!(!failure.cause().ends_with('.') && !failure.hint().ends_with('.'), "{failure:?}");
     assert!(!failure.cause().contains(SECRET), "{failure:?}");
@@ -174,8 +186,7 @@ mod requests {
 
     /// What was discovered when the endpoint was elsewhere.
     fn moved() -> Discovered {
-        let elsewhere = url("https://sso.example.com/before/token");
-        Discovered { issuer: ISSUER.to_owned(), token_endpoint: elsewhere }
+        discovered(url("https://sso.example.com/before/token"))
     }
 
     #[test]
@@ -194,7 +205,7 @@ mod requests {
 
     #[test]
     fn r18_an_endpoint_that_has_not_moved_is_not_asked_again() {
-        let known = Discovered { issuer: ISSUER.to_owned(), token_endpoint: url(ENDPOINT) };
+        let known = discovered(url(ENDPOINT));
         let refusal = || json_reply(401, &json!({"error": "invalid_client"}));
         let told = |replies: Vec<Result<Response, TransportError>>| {
             let (script, count) = (Script::of(replies.clone()), replies.len());
@@ -218,14 +229,45 @@ mod requests {
     }
 
     #[test]
-    fn what_was_discovered_for_another_issuer_does_not_count() {
-        let known = Discovered {
-            issuer: "https://other.example.com".to_owned(),
-            token_endpoint: url("https://other.example.com/token"),
-        };
-        let script = Script::of([document(), given()]);
-        fetch_with(discovering(), Some(known), &script).expect("a token");
-        assert_eq!(script.asked()[1].url, ENDPOINT);
+    fn r30_what_was_discovered_counts_only_as_its_client_has_kept_it() {
+        let kept = moved();
+        let (secret, other) = (secret(SECRET), secret("another secret"));
+        let client = SealingClient { issuer: ISSUER, client_id: "build host", secret: &secret };
+        let later = Moment::new(Duration::from_secs(1), Duration::ZERO);
+        let forged: [(&str, Discovered); 7] = [
+            (
+                "another endpoint",
+                Discovered { token_endpoint: url("https://evil/"), ..kept.clone() },
+            ),
+            ("no seal", Discovered { seal: [0; 32], ..kept.clone() }),
+            ("a later reading", Discovered { read: later, ..kept.clone() }),
+            (
+                "another secret's",
+                SealingClient { secret: &other, ..client }.sealed(url("https://evil/"), kept.read),
+            ),
+            (
+                "another client's",
+                SealingClient { client_id: "x", ..client }.sealed(url("https://evil/"), kept.read),
+            ),
+            (
+                "another issuer's",
+                SealingClient { issuer: "https://evil", ..client }
+                    .sealed(url("https://evil/"), kept.read),
+            ),
+            ("another issuer's, renamed", {
+                let client = SealingClient { issuer: "https://evil", ..client };
+                let kept = client.sealed(url("https://evil/"), kept.read);
+                Discovered { issuer: ISSUER.to_owned(), ..kept }
+            }),
+        ];
+        for (what, known) in forged {
+            let script = Script::of([document(), given()]);
+            fetch_with(discovering(), Some(known), &script).expect("a token");
+            assert_eq!(script.asked()[1].url, ENDPOINT, "{what}");
+        }
+        let script = Script::of([given()]);
+        fetch_with(discovering(), Some(kept.clone()), &script).expect("a token");
+        assert_eq!(script.asked()[0].url, kept.token_endpoint.as_str(), "its own counts");
     }
 
     #[test]
@@ -593,7 +635,7 @@ mod discovery {
         };
         assert!(discover(&identity).is_err());
         identity.connection.allow_http_loopback = true;
-        assert_eq!(discover(&identity).expect("found").token_endpoint, url(endpoint));
+        assert_eq!(discover(&identity).expect("found"), url(endpoint));
     }
 }
 

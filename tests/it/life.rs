@@ -1,19 +1,22 @@
 //! The life of a robot token, R12 to R18, on simulated clocks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::Duration;
 
 use quayfed::cache::Cache;
+use quayfed::config::settings::Connection;
+use quayfed::http::{Request, Response, Transport, TransportError};
 use quayfed::protocol::Answer;
 use quayfed::world::Clock as _;
+use url::Url;
 
 use crate::binary::folder_on_disk;
 use crate::simulation::{
-    CLIENT_CREDENTIALS, Does, HOST, Host, SimulatedClock, failure, files_ending, oidc_token,
-    seconds, token, write_private,
+    CLIENT_CREDENTIALS, Does, HOST, Host, Scripted, SimulatedClock, failure, files_ending,
+    oidc_token, seconds, token, write_private,
 };
 
 fn minutes(minutes: u64) -> Duration {
@@ -356,7 +359,7 @@ fn r15_a_time_out_of_a_try_that_had_little_time_left_says_nothing_to_the_next() 
     let world = host.world();
     // This one has waited for 23 of its 25 seconds.
     let began = host.clock.boot() - seconds(23);
-    let transport = || Box::new(host.scripted.clone()) as Box<dyn quayfed::http::Transport>;
+    let transport = || Box::new(host.scripted.clone()) as Box<dyn Transport>;
     let answer = quayfed::helper::get(&world, transport, HOST, began);
     assert!(failure(&answer).contains("no answer"), "{answer:?}");
     host.token();
@@ -469,7 +472,7 @@ fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
         world.clock = Box::new(Watched {
             clock: clock.clone(),
             at: ends,
-            then: std::cell::RefCell::new(Some(Box::new(move || {
+            then: RefCell::new(Some(Box::new(move || {
                 // Nobody holds the lock of a file that is gone: this one goes its own way.
                 let mut world = keeping.world();
                 world.environment = inside;
@@ -490,7 +493,7 @@ fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
 struct Watched {
     clock: SimulatedClock,
     at: Duration,
-    then: std::cell::RefCell<Option<Box<dyn FnOnce()>>>,
+    then: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl quayfed::world::Clock for Watched {
@@ -773,6 +776,55 @@ fn r18_what_discovery_said_is_kept_for_a_day_and_dropped_when_the_endpoint_fails
     *host.scripted.provider.borrow_mut() = Does::Well(seconds(0));
     host.token();
     assert_eq!(host.scripted.asked_discovery.get(), 4, "what failed is not believed");
+}
+
+/// Notes where requests go.
+struct Noting(Scripted, Rc<RefCell<Vec<String>>>);
+
+impl Transport for Noting {
+    fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
+        self.1.borrow_mut().push(request.url.to_string());
+        self.0.send(request)
+    }
+
+    fn connect_ahead(&self, url: &Url, connection: &Connection) {
+        self.0.connect_ahead(url, connection);
+    }
+}
+
+/// Where the requests of a `get` go.
+fn asked_by_get(host: &Host) -> Vec<String> {
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let transport =
+        || Box::new(Noting(host.scripted.clone(), Rc::clone(&asked))) as Box<dyn Transport>;
+    token(&quayfed::helper::get(&host.world(), transport, HOST, host.clock.boot()));
+    asked.take()
+}
+
+#[test]
+fn r30_an_endpoint_that_another_has_written_into_an_entry_is_not_sent_the_secret() {
+    const EXCHANGE: &str = "https://quay.example.com/oauth2/federation/robot/token";
+    let of_issuer = |path: &str| format!("https://sso.example.com/{path}");
+    let host = Host::new();
+    host.token();
+    host.clock.pass(minutes(50));
+    assert_eq!(asked_by_get(&host), [&*of_issuer("token"), EXCHANGE], "its own is kept");
+    // Aging, Short and Spent, by whoever can write into the cache.
+    for wait in [43, 50, 60] {
+        host.clock.pass(minutes(wait));
+        crate::forging::replace(
+            &host.entries()[0],
+            "sso.example.com/token",
+            "bad.example.com/token",
+        );
+        let discovery = of_issuer("realms/ci/.well-known/openid-configuration");
+        let asked = asked_by_get(&host);
+        assert_eq!(asked, [&*discovery, &*of_issuer("token"), EXCHANGE], "after {wait} minutes");
+    }
+    // An entry of another secret: its endpoint does not count here.
+    write_private(&host.secret_file(), "another-secret\n");
+    host.clock.pass(minutes(50));
+    assert_eq!(asked_by_get(&host).len(), 3);
 }
 
 #[test]

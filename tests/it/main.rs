@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod binary;
+mod forging;
 mod screens;
 mod scripts;
 mod simulation;
