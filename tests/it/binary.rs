@@ -48,10 +48,9 @@ pub(crate) fn program() -> &'static Path {
 
 /// A folder, open to its owner alone, that is not in memory, where this machine has one.
 pub(crate) fn folder_on_disk() -> Option<tempfile::TempDir> {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    let is_in_memory = |path: &Path| {
-        rustix::fs::statfs(path).is_ok_and(|status| i64::from(status.f_type) == TMPFS_MAGIC)
-    };
+    // TMPFS_MAGIC of statfs(2).
+    let is_in_memory =
+        |path: &Path| rustix::fs::statfs(path).is_ok_and(|status| status.f_type == 0x0102_1994);
     let usual = std::env::temp_dir();
     let places = [usual.as_path(), Path::new("/var/tmp"), Path::new(env!("CARGO_TARGET_TMPDIR"))];
     let place = places.into_iter().find(|place| !is_in_memory(place));
