@@ -6,12 +6,13 @@ mod verbs;
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::command;
 use crate::config::suggestion::nearest;
 use crate::failure::Failure;
+use crate::printable::one_line;
 use crate::protocol::PROGRAM;
 use crate::terminal::Looks;
 
@@ -74,8 +75,20 @@ fn parse_for_people(arguments: &[OsString]) -> Command {
         Ok(line) => Command::ForPeople(line.command),
         Err(error) if error.kind() == ErrorKind::DisplayHelp => Command::Parsed(error),
         // To clients, a verb with anything behind it is no call of theirs.
-        Err(error) => verbs::misused(&name).map_or(Command::Parsed(error), Command::Misused),
+        Err(error) => verbs::misused(&name)
+            .map_or_else(|| Command::Parsed(on_its_line(error)), Command::Misused),
     }
+}
+
+/// What is wrong with a call, each value in it on one line.
+fn on_its_line(mut error: clap::Error) -> clap::Error {
+    let values: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in values {
+        if let ContextValue::String(text) = value {
+            error.insert(kind, ContextValue::String(one_line(&text).into_owned()));
+        }
+    }
+    error
 }
 
 /// What a person is told of a word that is no command.
@@ -117,9 +130,12 @@ pub fn usage(width: usize) -> String {
 /// What [`Command::Parsed`] has to tell, as it looks best.
 pub fn told(error: &clap::Error, looks: Looks) -> String {
     let text = error.render();
+    // What is wrong with a call stays on its line, and without colours: it ends in logs.
+    if error.use_stderr() {
+        return text.to_string();
+    }
     let text = if looks.has_colours { text.ansi().to_string() } else { text.to_string() };
-    // What is wrong with a call stays on its line: it ends in logs.
-    if error.use_stderr() { text } else { fitting::fitted(&text, looks.width) }
+    fitting::fitted(&text, looks.width)
 }
 
 #[cfg(test)]

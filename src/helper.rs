@@ -115,8 +115,8 @@ pub fn erase(world: &World, asked: &str) -> Answer {
 #[cold]
 pub fn list(world: &World) -> Answer {
     let rules = config::load_settings(world).unwrap_or_default().rules.into_iter();
-    Answer::List(
-        rules
+    Answer::list(
+        &rules
             .filter(|(server, _)| server.path().is_empty())
             .filter_map(|(server, rule)| Some((server.to_string(), rule.ok()?.robot.to_string())))
             .collect(),

@@ -21,6 +21,7 @@ pub mod jwt;
 pub mod log;
 pub mod moment;
 pub mod ownership;
+pub mod printable;
 pub mod process;
 pub mod protocol;
 pub mod quay;
@@ -40,6 +41,7 @@ use cli::Command;
 use deadline::Deadline;
 use failure::Failure;
 use http::HttpTransport;
+use printable::Printable;
 use protocol::{Answer, Asked, PROGRAM, read_to_end, write_out};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
@@ -81,7 +83,7 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
         Command::Usage => Answer::Refused(cli::usage(looks(world).width)),
         Command::Misused(failure) => Answer::Miscalled(cli::usage(looks(world).width), failure),
         Command::Unknown(action) => Answer::Miscalled(
-            failure::on_one_line(&format!("{PROGRAM}: unknown action: {action}")),
+            printable::on_one_line(&format!("{PROGRAM}: unknown action: {action}")),
             cli::unknown(&action),
         ),
     };
@@ -93,7 +95,7 @@ pub fn run(world: &World, arguments: &[OsString]) -> u8 {
 fn refused(command: &Command, failure: Failure) -> Answer {
     match command {
         Command::Erase => Answer::Done,
-        Command::List => Answer::List(BTreeMap::new()),
+        Command::List => Answer::list(&BTreeMap::new()),
         _ => Answer::Failed(failure),
     }
 }
@@ -135,7 +137,7 @@ fn no_input(verb: &str, when: &str) -> Failure {
 /// touch.
 #[cold]
 fn run_for_people(world: &World, command: &command::Command) -> u8 {
-    let mut terminal = Terminal::of_process(world.environment.has("NO_COLOR"));
+    let mut terminal = Terminal::of_process(variables(world));
     match command::run(world, &mut terminal, command, cli::parser()) {
         Ok(_) if terminal.is_broken() => command::FAILED,
         Ok(code) => code,
@@ -147,19 +149,23 @@ fn run_for_people(world: &World, command: &command::Command) -> u8 {
 }
 
 fn looks(world: &World) -> Looks {
-    Looks::of_stdout(world.environment.has("NO_COLOR"))
+    Looks::of_stdout(variables(world))
+}
+
+fn variables(world: &World) -> impl Fn(&str) -> Option<String> {
+    |name| world.environment.get(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Help goes to standard output and is all that was wanted; anything else is a misuse.
 #[cold]
 fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
-    let text = cli::told(error, looks(world));
     if error.use_stderr() {
-        write_out(stderr(), &text);
-        command::MISUSED
-    } else {
-        u8::from(!write_out(stdout(), &text))
+        write_out(stderr(), &Printable::lines(cli::told(error, looks(world))));
+        return command::MISUSED;
     }
+    let mut terminal = Terminal::of_process(variables(world));
+    terminal.help(&cli::told(error, terminal.looks()));
+    u8::from(terminal.is_broken())
 }
 
 fn finish(world: &World, answer: &Answer, began: Duration) -> u8 {

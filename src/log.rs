@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::files;
+use crate::printable::on_one_line;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +93,7 @@ impl Log {
         };
         let log = Self { level: Some(parsed.unwrap_or(Level::Info)), sink: RefCell::new(sink) };
         if let (Some(text), None) = (wanted, parsed) {
-            let text = crate::failure::on_one_line(&text);
+            let text = on_one_line(&text);
             log.write(
                 Level::Warn,
                 now,
@@ -124,7 +125,7 @@ impl Log {
             timestamp(now),
             std::process::id(),
             level.name(),
-            crate::failure::on_one_line(&text.to_string()),
+            on_one_line(&text.to_string()),
         );
         match &mut *self.sink.borrow_mut() {
             Sink::Stderr => drop(io::stderr().write_all(line.as_bytes())),
@@ -166,7 +167,7 @@ mod tests {
         let lines = log.lines();
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("2025-11-24T16:00:00.250Z docker-credential-quayfed["));
-        assert!(lines[0].ends_with("] info: a b\n"), "{lines:?}");
+        assert!(lines[0].ends_with("] info: a\\nb\n"), "{lines:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::failure::is_unprintable;
+use crate::printable::{escape, is_unprintable};
 use crate::secret::Secret;
 
 /// The longest piece of a server's words that is shown, in characters.
@@ -31,16 +31,14 @@ impl Redactor {
     /// without anything that is shaped like a JWT.
     pub fn clean(&self, said: &str) -> String {
         let said = without_tokens(&self.without_secrets(said));
-        let mut shown: String = said
-            .trim()
-            .chars()
-            .map(|character| match character {
-                '\n' | '\r' | '\t' => ' ',
-                other if is_unprintable(other) => '?',
-                other => other,
-            })
-            .take(LONGEST)
-            .collect();
+        let mut shown = String::new();
+        for character in said.trim().chars().take(LONGEST) {
+            match character {
+                '\n' | '\r' | '\t' => shown.push(' '),
+                other if is_unprintable(other) => escape(other, &mut shown),
+                other => shown.push(other),
+            }
+        }
         if said.trim().chars().count() > LONGEST {
             shown.push('…');
         }
@@ -103,7 +101,7 @@ mod tests {
     fn r21_control_characters_and_reversed_text_do_not_reach_a_terminal() {
         let shown =
             Redactor::default().clean("a\u{1b}[2J\u{202e}b\u{2066}\u{200f}\u{feff}\r\nc\u{0}");
-        assert_eq!(shown, "a?[2J?b???  c?");
+        assert_eq!(shown, "a\\u{1b}[2J\\u{202e}b\\u{2066}\\u{200f}\\u{feff}  c\\u{0}");
     }
 
     #[test]

@@ -21,7 +21,8 @@ use crate::command::clients::auth_file::{self, AuthFile};
 use crate::command::clients::registries_conf::{self, Helpers};
 use crate::command::clients::{Client, HELPER, RegistriesConf};
 use crate::config;
-use crate::failure::{Failure, on_one_line};
+use crate::failure::Failure;
+use crate::printable::on_one_line;
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
@@ -108,7 +109,7 @@ pub(super) fn run(
     }
     let notes = if arguments.undo || failure.is_some() { Vec::new() } else { notes(world) };
     if arguments.json {
-        terminal.line(json::of(arguments.dry_run, &files, &notes, failure.as_ref()));
+        terminal.json(&json::of(arguments.dry_run, &files, &notes, failure.as_ref()));
         return failure.map_or(Ok(WELL), Err);
     }
     for file in &files {

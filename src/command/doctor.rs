@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cache;
+use crate::command::json;
 use crate::command::words::say_which;
 use crate::command::{FAILED, MISUSED, WELL};
 use crate::config::search_path::SearchPath;
@@ -117,7 +118,7 @@ pub(super) fn run(
     let steps = walk.steps;
     if arguments.json {
         let report = ending::as_json(&walked, &steps, would_pull);
-        terminal.line(format_args!("{report:#}"));
+        terminal.json(&json::line(&report));
     } else {
         ending::show(terminal, &walked, &steps, would_pull);
     }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::command::doctor::{describe, fetch, times};
+use crate::command::json;
 use crate::command::words::{item, paragraph, say_which};
 use crate::command::{MISUSED, WELL};
 use crate::config;
 use crate::config::settings::Identity;
-use crate::failure::{Failure, is_unprintable};
+use crate::failure::Failure;
 use crate::http::HttpTransport;
 use crate::identity::IdToken;
+use crate::printable::is_unprintable;
 use crate::protocol::PROGRAM;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
@@ -53,8 +55,7 @@ pub(super) fn run(
     let token = fetch(world, &HttpTransport::new(world), &identity)?;
     let entry = Entry::of(&identity, &token)?;
     if arguments.json {
-        let entries = json!([{"issuer": entry.issuer, "subject": entry.subject}]);
-        terminal.line(format_args!("{entries:#}"));
+        terminal.json(&json::line(&[entry]));
     } else {
         show(world, terminal, &identity, &token, &entry);
     }
@@ -94,6 +95,7 @@ fn choose(identities: &Identities, name: Option<&str>) -> Result<Option<Identity
 }
 
 /// An entry of a robot account's federation, byte for byte.
+#[derive(Serialize)]
 struct Entry<'a> {
     issuer: &'a str,
     subject: &'a str,

@@ -16,6 +16,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::files;
 use crate::log::Log;
+use crate::printable::is_unprintable;
 use crate::protocol::PROGRAM;
 use crate::redaction::Redactor;
 use crate::server::Server;
@@ -185,7 +186,7 @@ pub(super) fn run(
     let (Ok(notes) | Err(notes)) = &found;
     let next = next_steps(arguments, &server, &draft.identity);
     if arguments.json {
-        terminal.line(json::line(&Report {
+        terminal.json(&json::line(&Report {
             version: VERSION,
             file: place.file.display().to_string(),
             registry: server.to_string(),
@@ -443,8 +444,19 @@ impl Lines<'_> {
 }
 
 /// A text as a basic string of TOML: what JSON escapes, it reads; DEL alone it wants escaped too.
+/// A text as a string of TOML, in which everything is seen.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            other if is_unprintable(other) => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(other));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted + "\""
 }
 
 /// Where the configuration goes.

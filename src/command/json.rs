@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::printable::JsonLine;
 
 /// A failure.
 #[derive(Serialize)]
@@ -19,6 +20,6 @@ impl<'a> Told<'a> {
 }
 
 /// The line.
-pub(super) fn line(report: &impl Serialize) -> String {
-    serde_json::to_string(report).unwrap_or_default()
+pub(super) fn line(report: &impl Serialize) -> JsonLine {
+    JsonLine::of(report)
 }

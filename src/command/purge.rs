@@ -111,7 +111,7 @@ fn run_for_scripts(
             purged: if is_agreed { cache.purge() } else { Purged::default() },
         })
         .collect();
-    terminal.line(json::of(&emptied));
+    terminal.json(&json::of(&emptied));
     if !is_agreed && !emptied.is_empty() {
         return Err(Failure::new(
             "nothing is removed: with `--json` nobody is asked",

@@ -83,7 +83,7 @@ pub(super) fn run(
     let meant = meant(world, &config::load_settings(world)?, &arguments.registries)?;
     if meant.is_empty() {
         if arguments.json {
-            terminal.line(json::of(&[]));
+            terminal.json(&json::of(&[]));
         } else if !arguments.system {
             terminal.line("No registry is configured: there is nothing to renew.");
         }
@@ -116,7 +116,7 @@ pub(super) fn run(
         terminal.end_progress();
     }
     if arguments.json {
-        terminal.line(json::of(&outcomes));
+        terminal.json(&json::of(&outcomes));
     } else {
         tell(terminal, &outcomes, arguments.system);
     }

@@ -80,7 +80,7 @@ pub(super) fn run(
         rows: rows(world, holdings)?,
     };
     if arguments.json {
-        terminal.line(json::of(&report));
+        terminal.json(&json::of(&report));
     } else {
         screen::draw(terminal, &report);
     }

@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::failure::{Failure, on_one_line};
+use crate::failure::Failure;
+use crate::printable::on_one_line;
 use crate::protocol::PROGRAM;
 use crate::terminal::{Terminal, Tone};
 

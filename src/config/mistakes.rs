@@ -151,7 +151,7 @@ identity = "k""#,
     (
         r#"robot = "a\u001b[31m\u202e"
 identity = "k""#,
-        r#"config.toml:2: registry."h".robot: `a?[31m?` is no robot name: it has no `+` between namespace and name"#,
+        r#"config.toml:2: registry."h".robot: `a\u{1b}[31m\u{202e}` is no robot name: it has no `+` between namespace and name"#,
         "Quay's robot names are NAMESPACE+NAME in lower case, as its page Robot Accounts shows them",
     ),
     (

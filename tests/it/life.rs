@@ -45,7 +45,7 @@ fn r12_an_aging_token_is_answered_when_renewing_fails_and_the_user_hears_nothing
     *host.scripted.quay.borrow_mut() = Does::Unreachable;
     let answer = host.get();
     assert_eq!(token(&answer), first);
-    assert_eq!(answer.stderr(), "");
+    assert_eq!(answer.stderr().as_str(), "");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod hot_path;
 mod init;
 mod life;
 mod network;
+mod printed;
 mod purge;
 mod refresh;
 mod shipped;

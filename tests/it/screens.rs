@@ -21,11 +21,12 @@ use quayfed::terminal::{Looks, Terminal};
 use quayfed::world::World;
 
 /// A terminal with colours, as wide as most.
-pub(crate) const COLOURED: Looks = Looks { is_terminal: true, has_colours: true, width: 80 };
+pub(crate) const COLOURED: Looks =
+    Looks { is_terminal: true, has_colours: true, is_ascii: false, width: 80 };
 /// A narrow terminal with colours.
-pub(crate) const NARROW: Looks = Looks { is_terminal: true, has_colours: true, width: 48 };
+pub(crate) const NARROW: Looks = Looks { width: 48, ..COLOURED };
 /// No terminal: a pipe or a file.
-pub(crate) const PIPED: Looks = Looks { is_terminal: false, has_colours: false, width: 80 };
+pub(crate) const PIPED: Looks = Looks { is_terminal: false, has_colours: false, ..COLOURED };
 
 /// Holds a screen to the file `tests/it/screens/NAME.txt`, or writes it where `UPDATE_SCREENS` is
 /// set. Times, ports and paths must be fixed by simulated clocks or replaced before.

@@ -350,7 +350,8 @@ pub(crate) fn write_private(path: &Path, text: &str) {
 pub(crate) fn token(answer: &Answer) -> String {
     match answer {
         Answer::Credentials(text) => {
-            let answer: serde_json::Value = serde_json::from_str(text.expose()).expect("JSON");
+            let answer: serde_json::Value =
+                serde_json::from_str(text.expose().as_str()).expect("JSON");
             answer["Secret"].as_str().expect("a token").to_owned()
         }
         other => panic!("no credentials but {other:?}"),

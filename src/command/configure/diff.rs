@@ -4,7 +4,6 @@ use std::path::Path;
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::failure::is_unprintable;
 use crate::terminal::{Terminal, Tone};
 
 /// Shows a change of a file; `None` is no file.
@@ -26,22 +25,18 @@ pub(super) fn show(
         let header = terminal.paint(Tone::Accent, hunk.header());
         terminal.line(header);
         for change in hunk.iter_changes() {
-            let text: String =
-                change.value().trim_end_matches(['\r', '\n']).chars().map(printable).collect();
+            let text = change.value().trim_end_matches(['\r', '\n']);
             let line = format!("{}{text}", change.tag());
             let line = match change.tag() {
                 ChangeTag::Equal => line,
                 ChangeTag::Delete => terminal.paint(Tone::Bad, line),
                 ChangeTag::Insert => terminal.paint(Tone::Good, line),
             };
-            terminal.line(line);
+            // Tabs stay.
+            terminal.write(&format!("{line}\n"));
             if change.missing_newline() {
                 terminal.line("\\ No newline at end of file");
             }
         }
     }
-}
-
-fn printable(character: char) -> char {
-    if is_unprintable(character) && character != '\t' { '?' } else { character }
 }

@@ -7,6 +7,7 @@ use super::notes::Note;
 use super::{Changed, EVERY_REGISTRY};
 use crate::command::json::{Told, line};
 use crate::failure::Failure;
+use crate::printable::JsonLine;
 
 const VERSION: u32 = 1;
 
@@ -16,7 +17,7 @@ pub(super) fn of(
     files: &[Changed],
     notes: &[Note],
     failure: Option<&Failure>,
-) -> String {
+) -> JsonLine {
     line(&Report {
         version: VERSION,
         dry_run: is_dry_run,

@@ -156,8 +156,8 @@ mod tests {
         Detail { mark: Some(Bad), text: "TLS of quay.example.com: the certificate of `Acme Issuing` is missing, neither sent nor trusted here: that of an intermediate CA is the server's to send, that of a root has to be trusted here" }
         Detail { mark: None, text: "certificate 1 of 1: `quay.example.com` by `Acme Issuing`, ends in 60 days" }
 
-        Detail { mark: Some(Bad), text: "TLS of quay.example.com: `?[31m` is its own issuer, and not trusted here" }
-        Detail { mark: Some(Unknown), text: "certificate 1 of 1: `?[31m` by `?[31m`, ends in 24 h" }
+        Detail { mark: Some(Bad), text: "TLS of quay.example.com: `\\u{1b}[31m` is its own issuer, and not trusted here" }
+        Detail { mark: Some(Unknown), text: "certificate 1 of 1: `\\u{1b}[31m` by `\\u{1b}[31m`, ends in 24 h" }
 
         Detail { mark: Some(Bad), text: "TLS of quay.example.com: a CA `Acme Issuing` is trusted here, but did not issue this: it has another key" }
         Detail { mark: None, text: "certificate 1 of 1: `quay.example.com` by `Acme Issuing`, ends in 60 days" }

@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::Emptied;
 use crate::cache::inventory;
 use crate::command::json::line;
+use crate::printable::JsonLine;
 
 const VERSION: u32 = 1;
 
 /// What there was, and what became of it.
-pub(super) fn of(caches: &[Emptied]) -> String {
+pub(super) fn of(caches: &[Emptied]) -> JsonLine {
     line(&Report { version: VERSION, caches: caches.iter().map(Cache::of).collect() })
 }
 

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::command::json::{Told, line};
+use crate::printable::JsonLine;
 use crate::robot_token::{NotRenewed, Renewal};
 use crate::server::Server;
 
 const VERSION: u32 = 1;
 
 /// How it went.
-pub(super) fn of(outcomes: &[(Server, Outcome)]) -> String {
+pub(super) fn of(outcomes: &[(Server, Outcome)]) -> JsonLine {
     line(&Report { version: VERSION, rules: outcomes.iter().map(Rule::of).collect() })
 }
 

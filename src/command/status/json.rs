@@ -9,11 +9,12 @@ use super::{Report, Row, Ruled};
 use crate::command::json::{Told, line};
 use crate::log::timestamp;
 use crate::moment::Moment;
+use crate::printable::JsonLine;
 
 const VERSION: u32 = 1;
 
 /// The report as one line of JSON.
-pub(super) fn of(report: &Report) -> String {
+pub(super) fn of(report: &Report) -> JsonLine {
     let written = Status {
         version: VERSION,
         time: timestamp(report.now.wall()),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::cache::inventory::Holding;
 use crate::moment::Moment;
+use crate::printable::one_line;
 
 /// The one metric that is not of a token.
 const CHOSEN_IN_VAIN: (&str, &str) = (
@@ -92,8 +93,10 @@ fn labels(holding: &Holding) -> String {
     )
 }
 
+/// A value within quotes. The format knows no escape for what is not seen, so that is shown by one of
+/// ours.
 fn escaped(value: &str) -> String {
-    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+    one_line(value).replace('\\', r"\\").replace('"', r#"\""#)
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
         let holding = Holding {
             stem: "h.0123456789abcdef0123456789abcdef-fedcba9876543210".to_owned(),
             rule: Server::parse("h/org").expect("a server"),
-            robot: "a\"b\\c\n".to_owned(),
+            robot: "a\"b\\c\n\u{202e}".to_owned(),
             key: None,
             entry: None,
             attempt: None,
@@ -116,7 +119,7 @@ mod tests {
         };
         assert_eq!(
             labels(&holding),
-            r#"registry="h/org",robot="a\"b\\c\n",entry="0123456789ab-fedcba987654""#
+            r#"registry="h/org",robot="a\"b\\c\\n\\u{202e}",entry="0123456789ab-fedcba987654""#
         );
     }
 }

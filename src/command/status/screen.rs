@@ -3,8 +3,8 @@
 use super::{LastFailure, Life, Report, Row, Ruled, State};
 use crate::cache::freshness::Freshness;
 use crate::command::words::{failure, paragraph, wrapped};
-use crate::failure::on_one_line;
 use crate::moment::Moment;
+use crate::printable::on_one_line;
 use crate::protocol::PROGRAM;
 use crate::quay::verdict::span;
 use crate::terminal::{Terminal, Tone};

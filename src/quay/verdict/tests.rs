@@ -235,8 +235,8 @@ fn a_header_that_did_not_arrive_is_told() {
 #[test]
 fn r21_an_unknown_text_is_shown_cleaned() {
     let text = of_words(&format!("a\u{1b}[2J new text with {}", oidc_token()));
-    insta::assert_snapshot!(text, @"
-    Quay at `quay.example.com` refused (400): a?[2J new text with [redacted]
+    insta::assert_snapshot!(text, @r"
+    Quay at `quay.example.com` refused (400): a\u{1b}[2J new text with [redacted]
     hint: this answer is not known here; it was about robot `fed_test+robot1`, issuer `https://sso.example.com/realms/quayrealm`, subject `8c1f2b1e-7b1a-4c56-9d0e-1f2a3b4c5d6e`
     ");
 }
