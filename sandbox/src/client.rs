@@ -1,4 +1,5 @@
-//! How Quay fetches an issuer's documents: HTTPS, one CA, on loopback only.
+//! How Quay fetches an issuer's documents: HTTPS, one CA, on loopback only. It reads keys over plain
+//! HTTP too.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -48,11 +49,16 @@ pub(crate) fn get(
 
 fn get_once(config: &Arc<ClientConfig>, url: &str, end: Instant) -> io::Result<Reply> {
     let unreachable = || io::Error::from(io::ErrorKind::AddrNotAvailable);
-    let rest = url.strip_prefix("https://").ok_or_else(unreachable)?;
+    let (scheme, rest) = url.split_once("://").ok_or_else(unreachable)?;
+    let usual_port = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return Err(unreachable()),
+    };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().map_err(http::invalid)?),
-        None => (authority, 443),
+        None => (authority, usual_port),
     };
     // The sandbox never leaves the machine, whatever a test binds a robot to.
     if host != "localhost" && host != "127.0.0.1" && !host.ends_with(".localhost") {
@@ -61,15 +67,22 @@ fn get_once(config: &Arc<ClientConfig>, url: &str, end: Instant) -> io::Result<R
     let name = ServerName::try_from(host.to_owned()).map_err(http::invalid)?;
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     socket.set_nodelay(true)?;
-    let session = ClientConnection::new(Arc::clone(config), name).map_err(http::invalid)?;
-    let mut stream = StreamOwned::new(session, Timed { socket, end });
+    let mut stream = Timed { socket, end };
     let request = format!(
         "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: quay\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
+    if scheme == "http" {
+        return ask(&mut stream, &request);
+    }
+    let session = ClientConnection::new(Arc::clone(config), name).map_err(http::invalid)?;
+    ask(&mut StreamOwned::new(session, stream), &request)
+}
+
+fn ask(stream: &mut (impl Read + Write), request: &str) -> io::Result<Reply> {
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
-    http::read_reply(&mut stream, LONGEST_BODY)
+    http::read_reply(stream, LONGEST_BODY)
 }
 
 /// A socket of which every read ends by the same moment.

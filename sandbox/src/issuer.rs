@@ -36,6 +36,8 @@ pub struct Issuer {
 
 struct State {
     url: Mutex<String>,
+    /// Where the keys are served, if elsewhere than at `url`.
+    url_of_keys: Mutex<Option<String>>,
     sites: Mutex<BTreeMap<String, Site>>,
     keys: Mutex<KeySet>,
     clients: Mutex<BTreeMap<String, Client>>,
@@ -64,12 +66,15 @@ struct KeySet {
     rotations: usize,
     keys: Vec<(String, Arc<RsaKey>)>,
     lists_ec_key: bool,
+    /// Keys that nothing is signed with.
+    others: Vec<Value>,
 }
 
 impl Issuer {
     pub(crate) fn start(certificate: &ServerCertificate, options: &Options) -> io::Result<Self> {
         let state = Arc::new(State {
             url: Mutex::default(),
+            url_of_keys: Mutex::default(),
             sites: Mutex::new(recorded_sites(options)),
             keys: Mutex::new(KeySet::new()),
             clients: Mutex::default(),
@@ -154,6 +159,16 @@ impl Issuer {
     /// A new signing key; the old ones stay in the key set.
     pub fn rotate_keys_keeping_old(&self) {
         lock(&self.state.keys).rotate(true);
+    }
+
+    /// Lists a further key (RFC 7517) in the key set, whatever it is; nothing is signed with it.
+    pub fn list_key(&self, key: Value) {
+        lock(&self.state.keys).others.push(key);
+    }
+
+    /// The discovery documents name a plain HTTP URL as that of the keys (`jwks_uri`).
+    pub fn serve_keys_over_http(&self) {
+        *lock(&self.state.url_of_keys) = Some(self.http_url());
     }
 
     /// The `kid` that tokens are signed with now.
@@ -247,7 +262,8 @@ fn recorded_sites(options: &Options) -> BTreeMap<String, Site> {
 
 impl KeySet {
     fn new() -> Self {
-        let mut keys = Self { rotations: 0, keys: Vec::new(), lists_ec_key: false };
+        let mut keys =
+            Self { rotations: 0, keys: Vec::new(), lists_ec_key: false, others: Vec::new() };
         keys.rotate(false);
         keys
     }
@@ -270,6 +286,7 @@ impl KeySet {
         if self.lists_ec_key {
             keys.push(keys::ec().jwk(EC_KID));
         }
+        keys.extend(self.others.iter().cloned());
         json!({ "keys": keys })
     }
 }
@@ -289,11 +306,12 @@ impl State {
     fn discovery_document(&self, path: &str, site: &Site) -> Value {
         let url = lock(&self.url).clone();
         let endpoint = |name: &str| format!("{url}{path}{name}");
+        let keys = lock(&self.url_of_keys).clone().unwrap_or_else(|| url.clone());
         json!({
             "issuer": format!("{url}{}", site.names_itself),
             "authorization_endpoint": endpoint("/protocol/openid-connect/auth"),
             "token_endpoint": endpoint(TOKEN),
-            "jwks_uri": endpoint(KEY_SET),
+            "jwks_uri": format!("{keys}{path}{KEY_SET}"),
             "grant_types_supported": ["client_credentials"],
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],

@@ -27,6 +27,9 @@ use crate::token::{Minter, SignedBy, TokenShape};
 /// The path of the exchange: a federated robot's OIDC token for a robot token.
 pub const EXCHANGE_PATH: &str = "/oauth2/federation/robot/token";
 
+/// Where an instance tells how it is.
+pub const HEALTH_PATH: &str = "/health/instance";
+
 /// nginx reads a header line into 8 KiB. As measured, `len(robot) + 1 + len(token)` = 6123 passes
 /// (a line of 8185 bytes), one more does not (8189).
 const LONGEST_HEADER_LINE: usize = 8188;
@@ -61,7 +64,8 @@ struct Registry {
 
 /// The instance key and its certificate.
 struct Signing {
-    kid: String,
+    /// Another one stands for another key: a token that does not name it is refused for that alone.
+    kid: Mutex<String>,
     certificate_pem: String,
     certificate_der: Vec<u8>,
 }
@@ -80,6 +84,9 @@ struct State {
     /// Organizations and users: whether they are enabled.
     namespaces: BTreeMap<String, bool>,
     robots: BTreeMap<String, Robot>,
+    repositories: BTreeSet<String>,
+    namespaces_are_made_by_pushes: bool,
+    database_is_away: bool,
 }
 
 #[derive(Clone)]
@@ -88,6 +95,8 @@ struct Robot {
     static_token: String,
     federation: Vec<Binding>,
     permissions: Vec<(String, BTreeSet<String>)>,
+    /// The namespaces in which it may create repositories.
+    creates_in: BTreeSet<String>,
 }
 
 /// One entry of a robot's federation configuration.
@@ -109,7 +118,7 @@ impl Quay {
         let kid = fingerprint(&key.components().0);
         let service = Arc::new(Registry {
             state: Mutex::new(State::new(options)),
-            signing: Signing { kid, certificate_pem, certificate_der },
+            signing: Signing { kid: Mutex::new(kid), certificate_pem, certificate_der },
             trust,
         });
         let control = Arc::new(Control::default());
@@ -237,14 +246,39 @@ impl Quay {
         self.with_robot(robot, |robot| robot.federation.clear());
     }
 
-    /// Permits a robot actions (`pull`, `push`, `*`) on a repository `NAMESPACE/NAME`; a `*` at
-    /// the end stands for any rest. Replaces what was permitted for that very name.
+    /// Permits a robot actions (`pull`, `push`, `*`) on a repository `NAMESPACE/NAME`, which is made
+    /// where it is missing. A `*` at the end stands for any rest, as for an administrator of the
+    /// namespace: then nothing is made, and what is permitted is so for what is missing too.
+    /// Replaces what was permitted for that very name.
     pub fn permit(&self, robot: &str, repository: &str, actions: &[&str]) {
+        if !repository.ends_with('*') {
+            self.add_repository(repository);
+        }
         let actions = actions.iter().map(|&action| action.to_owned()).collect();
         self.with_robot(robot, |robot| {
             robot.permissions.retain(|(known, _)| known != repository);
             robot.permissions.push((repository.to_owned(), actions));
         });
+    }
+
+    /// Adds an empty repository `NAMESPACE/NAME`.
+    pub fn add_repository(&self, name: &str) {
+        self.state().repositories.insert(name.to_owned());
+    }
+
+    /// All repositories, those among them that a scope with `push` has made.
+    pub fn repositories(&self) -> BTreeSet<String> {
+        self.state().repositories.clone()
+    }
+
+    /// Lets a robot create repositories in a namespace, as a team with the role `creator` does.
+    pub fn let_create(&self, robot: &str, namespace: &str) {
+        self.with_robot(robot, |robot| robot.creates_in.insert(namespace.to_owned()));
+    }
+
+    /// `CREATE_NAMESPACE_ON_PUSH`: a push makes the namespace that is missing too.
+    pub fn set_create_namespace_on_push(&self, create: bool) {
+        self.state().namespaces_are_made_by_pushes = create;
     }
 
     /// The robot's static password, as Quay's own pages show it.
@@ -261,6 +295,20 @@ impl Quay {
         let mut state = self.state();
         let robot = state.robots.get_mut(name);
         change(robot.unwrap_or_else(|| panic!("the sandbox has no robot `{name}`")))
+    }
+
+    /// Another signing key takes the place of the one there is: whatever that has signed is refused
+    /// from now on.
+    pub fn replace_signing_key(&self) {
+        let mut kid = lock(&self.service.signing.kid);
+        let last = if kid.ends_with('0') { '1' } else { '0' };
+        kid.pop();
+        kid.push(last);
+    }
+
+    /// Whether Quay's database is out of its reach.
+    pub fn set_database_away(&self, away: bool) {
+        self.state().database_is_away = away;
     }
 
     /// What the next exchange to succeed hands out in place of a robot token.
@@ -343,6 +391,7 @@ impl Robot {
             static_token: static_token(),
             federation: Vec::new(),
             permissions: Vec::new(),
+            creates_in: BTreeSet::new(),
         }
     }
 
@@ -391,6 +440,9 @@ impl State {
             next_robot_tokens: VecDeque::new(),
             namespaces: BTreeMap::new(),
             robots: BTreeMap::new(),
+            repositories: BTreeSet::new(),
+            namespaces_are_made_by_pushes: false,
+            database_is_away: false,
         }
     }
 
@@ -421,11 +473,15 @@ impl State {
 }
 
 impl Signing {
+    fn kid(&self) -> String {
+        lock(&self.kid).clone()
+    }
+
     fn minter(&self) -> Minter {
         Minter {
             key: keys::rsa(Slot::Quay),
-            kid: self.kid.clone(),
-            ec_kid: self.kid.clone(),
+            kid: self.kid(),
+            ec_kid: self.kid(),
             issuer: "quay".to_owned(),
         }
     }
@@ -436,7 +492,7 @@ impl Signing {
         let header = Map::from_iter([
             ("alg".to_owned(), json!("RS256")),
             ("typ".to_owned(), json!("JWT")),
-            ("kid".to_owned(), json!(self.kid)),
+            ("kid".to_owned(), json!(self.kid())),
             ("x5c".to_owned(), json!([STANDARD.encode(&self.certificate_der)])),
         ]);
         self.minter().sign(Algorithm::Rs256, SignedBy::Own, &header, claims)
@@ -477,7 +533,28 @@ impl Service for Registry {
         if path == "/v1/users/" {
             return self.v1_users(request).into();
         }
+        if path == HEALTH_PATH {
+            return self.health().into();
+        }
         pages::not_found(version).into()
+    }
+}
+
+impl Registry {
+    /// How this instance is, by Quay's own checks; nobody needs to log in for that.
+    fn health(&self) -> Reply {
+        let is_away = lock(&self.state).database_is_away;
+        let status = if is_away { 503 } else { 200 };
+        let services = json!({
+            "auth": !is_away,
+            "database": !is_away,
+            "disk_space": true,
+            "registry_gunicorn": true,
+            "service_key": !is_away,
+            "web_gunicorn": true,
+        });
+        let body = json!({"data": {"services": services}, "status_code": status});
+        Reply::json(status, json_line(&body))
     }
 }
 

@@ -43,6 +43,7 @@ pub struct TokenShape {
     kid: KeyId,
     typ: Option<String>,
     signed_by: SignedBy,
+    header: BTreeMap<String, Value>,
     claims: BTreeMap<String, Value>,
     removed: BTreeSet<String>,
     issued_offset: i64,
@@ -57,6 +58,7 @@ impl Default for TokenShape {
             kid: KeyId::Own,
             typ: Some("JWT".to_owned()),
             signed_by: SignedBy::Own,
+            header: BTreeMap::new(),
             claims: BTreeMap::from([
                 ("sub".to_owned(), json!(DEFAULT_SUBJECT)),
                 ("aud".to_owned(), json!("quay")),
@@ -95,6 +97,13 @@ impl TokenShape {
     #[must_use]
     pub fn signed_by(mut self, signed_by: SignedBy) -> Self {
         self.signed_by = signed_by;
+        self
+    }
+
+    /// With this parameter in the header besides.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.header.insert(name.to_owned(), value.into());
         self
     }
 
@@ -202,6 +211,7 @@ impl Minter {
             }
             KeyId::Absent => {}
         }
+        header.extend(shape.header.iter().map(|(name, value)| (name.clone(), value.clone())));
         let issued = now() + shape.issued_offset;
         let mut claims = Map::from_iter([
             ("iss".to_owned(), json!(self.issuer)),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{Https, Reply, basic, host_of};
 use quayfed_sandbox::{
-    DEFAULT_SUBJECT, EXCHANGE_PATH, Fault, KeyId, Sandbox, Times, TokenShape, claims_of,
+    DEFAULT_SUBJECT, EXCHANGE_PATH, Fault, HEALTH_PATH, KeyId, Sandbox, Times, TokenShape,
+    claims_of,
 };
 
 fn exchange(sandbox: &Sandbox, robot: &str, shape: &TokenShape) -> Reply {
@@ -266,4 +267,122 @@ fn a_record_has_what_was_sent_and_shows_no_credentials_when_printed() {
     let header = basic("acme+ci", &token);
     assert_eq!(recorded.header("authorization"), Some(header.as_str()));
     assert!(!format!("{recorded:?}").contains(&header));
+}
+
+/// The token that Quay gives for these scopes, and the actions in it.
+fn bearer(sandbox: &Sandbox, robot: &str, scope: &str) -> (String, serde_json::Value) {
+    let quay = sandbox.quay();
+    let header = basic(robot, &quay.mint(&quay.robot_token_shape(robot)));
+    let target = format!("/v2/auth?service={}&scope={scope}", quay.host());
+    let reply = Https::new(sandbox).get(&quay.host(), &target, Some(&header));
+    let token = reply.expect("a reply").json()["token"].as_str().expect("a token").to_owned();
+    let actions = claims_of(&token).expect("claims")["access"][0]["actions"].clone();
+    (format!("Bearer {token}"), actions)
+}
+
+#[test]
+fn asking_for_push_creates_a_repository_and_asking_for_anything_else_does_not() {
+    let sandbox = Sandbox::start();
+    let quay = sandbox.quay();
+    quay.let_create("acme+ci", "acme");
+    let before = quay.repositories();
+    let tags = |repository: &str, bearer: &str| {
+        let target = format!("/v2/{repository}/tags/list");
+        Https::new(&sandbox).get(&quay.host(), &target, Some(bearer)).expect("a reply").status
+    };
+    for actions in ["pull", "*", "pull,*"] {
+        bearer(&sandbox, "acme+ci", &format!("repository:acme/new:{actions}"));
+    }
+    bearer(&sandbox, "acme+other", "repository:acme/new:pull,push");
+    assert_eq!(quay.repositories(), before);
+    let (token, actions) = bearer(&sandbox, "acme+ci", "repository:acme/new:pull,push");
+    assert_eq!(actions, serde_json::json!(["push", "pull"]));
+    assert!(quay.repositories().contains("acme/new"));
+    assert_eq!((tags("acme/new", &token), tags("acme/app", &token)), (200, 401));
+
+    // An administrator of a namespace may pull what is not there.
+    quay.permit("acme+ci", "demo/*", &["pull", "push"]);
+    let (token, actions) = bearer(&sandbox, "acme+ci", "repository:demo/none:pull");
+    assert_eq!((actions, tags("demo/none", &token)), (serde_json::json!(["pull"]), 404));
+
+    quay.set_create_namespace_on_push(true);
+    bearer(&sandbox, "acme+ci", "repository:nobody/new:push");
+    assert!(quay.repositories().contains("nobody/new"));
+}
+
+#[test]
+fn a_key_that_cannot_be_read_spoils_the_others() {
+    for (key, status) in [
+        (serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}), 200),
+        (serde_json::json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), 200),
+        (serde_json::json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}), 200),
+        (serde_json::json!({"kty": "oct", "k": "AA"}), 200),
+        (serde_json::json!({"kty": "AKP", "pub": "AA"}), 500),
+        (serde_json::json!({"kid": "x"}), 500),
+        (serde_json::json!({"kty": "RSA", "e": "AQAB"}), 500),
+        (serde_json::json!({"kty": "RSA", "n": "AQAB"}), 500),
+    ] {
+        let sandbox = Sandbox::start();
+        sandbox.issuer().list_key(key.clone());
+        assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, status, "{key}");
+    }
+}
+
+#[test]
+fn keys_are_read_over_http_and_no_critical_extension_is_known() {
+    let sandbox = Sandbox::start();
+    let critical = TokenShape::default().header("crit", serde_json::json!(["exp2"]));
+    assert_eq!(exchange(&sandbox, "acme+ci", &critical).status, 500);
+    sandbox.issuer().serve_keys_over_http();
+    assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, 200);
+}
+
+#[test]
+fn the_last_audiences_of_one_issuers_entries_count_for_all() {
+    let sandbox = Sandbox::start();
+    let (quay, own) = (sandbox.quay(), sandbox.issuer().url());
+    quay.clear_federation("acme+ci");
+    for (subject, audience) in [("one", Some("first")), ("two", Some("last")), ("three", None)] {
+        quay.bind("acme+ci", &own, subject, audience.map(|audience| vec![audience.to_owned()]));
+    }
+    for (subject, audience, status) in
+        [("one", "first", 400), ("one", "last", 200), ("two", "last", 200), ("three", "last", 200)]
+    {
+        let shape = TokenShape::default().subject(subject).audience(audience);
+        assert_eq!(exchange(&sandbox, "acme+ci", &shape).status, status, "{subject} {audience}");
+    }
+}
+
+#[test]
+fn without_its_database_quay_says_so_and_fails_at_every_token() {
+    let sandbox = Sandbox::start();
+    let quay = sandbox.quay();
+    let https = Https::new(&sandbox);
+    let health = || https.get(&quay.host(), HEALTH_PATH, None).expect("a reply");
+    assert_eq!(health().json()["data"]["services"]["database"], true);
+    let robot = basic("acme+ci", &quay.mint(&quay.robot_token_shape("acme+ci")));
+    quay.set_database_away(true);
+    assert_eq!(
+        (health().status, &health().json()["data"]["services"]["database"]),
+        (503, &false.into())
+    );
+    assert_eq!(exchange(&sandbox, "acme+ci", &TokenShape::default()).status, 500);
+    assert_eq!(https.get(&quay.host(), "/v2/auth", Some(&robot)).expect("a reply").status, 500);
+    assert_eq!(https.get(&quay.host(), EXCHANGE_PATH, None).expect("a reply").status, 401);
+}
+
+#[test]
+fn what_a_replaced_key_has_signed_is_refused() {
+    let sandbox = Sandbox::start();
+    let quay = sandbox.quay();
+    let https = Https::new(&sandbox);
+    let status = |token: &str| {
+        let header = basic("acme+ci", token);
+        https.get(&quay.host(), "/v2/auth", Some(&header)).expect("a reply").status
+    };
+    let before = quay.mint(&quay.robot_token_shape("acme+ci"));
+    assert_eq!(status(&before), 200);
+    quay.replace_signing_key();
+    let after = quay.mint(&quay.robot_token_shape("acme+ci"));
+    assert_eq!((status(&before), status(&after)), (500, 200));
 }

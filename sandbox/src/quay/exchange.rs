@@ -77,7 +77,11 @@ impl Registry {
     }
 
     fn robot(&self, name: &str) -> Result<Robot, Refusal> {
-        let robot = lock(&self.state).robots.get(name).cloned();
+        let state = lock(&self.state);
+        if state.database_is_away {
+            return Err(Refusal::Exception);
+        }
+        let robot = state.robots.get(name).cloned();
         robot.ok_or_else(|| bad_request("Could not find robot with specified username"))
     }
 
@@ -98,6 +102,10 @@ impl Registry {
         let Some(kid) = token.kid() else {
             return Err(invalid("Missing `kid` header".to_owned()));
         };
+        // Its library knows no extension.
+        if token.header.contains_key("crit") {
+            return Err(Refusal::Exception);
+        }
         let discovery = self.discover(issuer, discovery_timeout)?;
         let named = match discovery.get("issuer") {
             Some(named) => named.as_str().unwrap_or_default(),
@@ -157,14 +165,27 @@ impl Registry {
     }
 }
 
+/// All keys are read before one is looked for: one that cannot be read spoils the others.
 fn rsa_key(key_set: &[u8], kid: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let key_set: Value = serde_json::from_slice(key_set).ok()?;
-    let key = key_set.get("keys")?.as_array()?.iter().find(|key| key["kid"] == kid)?;
+    let keys = key_set.get("keys")?.as_array()?;
+    if !keys.iter().all(is_readable) {
+        return None;
+    }
+    let key = keys.iter().find(|key| key["kid"] == kid)?;
     if key["kty"] != "RSA" {
         return None;
     }
     let number = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str()?).ok();
     Some((number("n")?, number("e")?))
+}
+
+fn is_readable(key: &Value) -> bool {
+    match key["kty"].as_str() {
+        Some("RSA") => key["n"].is_string() && key["e"].is_string(),
+        Some("EC" | "OKP" | "oct") => true,
+        _ => false,
+    }
 }
 
 /// The claim as Quay prints it: anything but a string will match no binding.

@@ -1,5 +1,7 @@
 //! The registry's token server, `/v2/auth`, and what of `/v2/` tells whether a token is good.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{Registry, State, Version, basic_credentials, json_line, pages, robot_namespace};
@@ -61,12 +63,28 @@ impl Registry {
         Reply::json(200, json_line(&json!({ "token": token })))
     }
 
-    /// Push first, as Quay lists them.
+    /// Push first, as Quay lists them. Asking for it makes what is missing, where the robot may do
+    /// that; asking for anything else makes nothing.
     fn granted(&self, robot: Option<&str>, repository: &str, asked: &[&str]) -> Vec<&'static str> {
-        let state = lock(&self.state);
-        let Some(robot) = robot.and_then(|robot| state.robots.get(robot)) else {
+        let state = &mut *lock(&self.state);
+        let Some(robot) = robot.and_then(|robot| state.robots.get_mut(robot)) else {
             return Vec::new();
         };
+        let namespace = repository.split_once('/').map_or("", |(namespace, _)| namespace);
+        if asked.contains(&"push") && !state.repositories.contains(repository) {
+            let makes_namespace =
+                state.namespaces_are_made_by_pushes && !state.namespaces.contains_key(namespace);
+            let creates = robot.creates_in.contains(namespace) || makes_namespace;
+            if creates {
+                // Whoever creates a repository is its administrator.
+                let all = BTreeSet::from(["pull", "push", "*"].map(str::to_owned));
+                robot.permissions.push((repository.to_owned(), all));
+            }
+            if creates || robot.may(repository, "push") {
+                state.namespaces.entry(namespace.to_owned()).or_insert(true);
+                state.repositories.insert(repository.to_owned());
+            }
+        }
         ["push", "pull", "*"]
             .into_iter()
             .filter(|action| asked.contains(action) && robot.may(repository, action))
@@ -82,6 +100,9 @@ impl Registry {
             return Err(refused("Invalid Username or Password"));
         };
         let state = lock(&self.state);
+        if state.database_is_away {
+            return Err(Refusal::Exception);
+        }
         if state.robots_disallowed {
             let text = "Robot account have been disabled. Please contact your administrator.";
             return Err(refused(text));
@@ -112,7 +133,7 @@ impl Registry {
     fn verify_own(&self, token: &Parsed<'_>, state: &State) -> Result<(), String> {
         match token.kid() {
             None => return Err("Missing kid header".to_owned()),
-            Some(kid) if kid != self.signing.kid => return Err("Unknown service key".to_owned()),
+            Some(kid) if kid != self.signing.kid() => return Err("Unknown service key".to_owned()),
             Some(_) => {}
         }
         let (modulus, exponent) = keys::rsa(Slot::Quay).components();
@@ -137,14 +158,14 @@ impl Registry {
         let reply = match request.header("authorization") {
             None => html(401, "true".to_owned()),
             Some(header) => match self.bearer(header) {
-                Ok(()) => html(200, "true".to_owned()),
+                Ok(_) => html(200, "true".to_owned()),
                 Err(text) => bearer_error(&text),
             },
         };
         challenged(reply, challenge)
     }
 
-    /// `/v2/REPOSITORY/tags/list`: the sandbox holds no images.
+    /// `/v2/REPOSITORY/tags/list`: the sandbox holds no images, so a repository has no tags.
     pub(super) fn tags(&self, request: &Request, repository: &str) -> Reply {
         let challenge = lock(&self.state).challenge();
         let challenge = format!("{challenge},scope=\"repository:{repository}:pull\"");
@@ -152,7 +173,13 @@ impl Registry {
         match request.header("authorization").map(|header| self.bearer(header)) {
             None => challenged(error(401, "UNAUTHORIZED", Some(unauthorized)), challenge),
             Some(Err(text)) => challenged(bearer_error(&text), challenge),
-            Some(Ok(())) => {
+            Some(Ok(claims)) if !may_pull(&claims, repository) => {
+                challenged(error(401, "UNAUTHORIZED", Some(unauthorized)), challenge)
+            }
+            Some(Ok(_)) if lock(&self.state).repositories.contains(repository) => {
+                Reply::json(200, json_line(&json!({ "name": repository, "tags": [] })))
+            }
+            Some(Ok(_)) => {
                 error(404, "NAME_UNKNOWN", Some("repository name not known to registry"))
             }
         }
@@ -169,13 +196,14 @@ impl Registry {
         }
     }
 
-    fn bearer(&self, header: &str) -> Result<(), String> {
+    /// The claims of a bearer token.
+    fn bearer(&self, header: &str) -> Result<Map<String, Value>, String> {
         let malformed = || "Invalid bearer token format".to_owned();
         let encoded = header.strip_prefix("Bearer ").ok_or_else(malformed)?;
         let token = Parsed::new(encoded).ok_or_else(malformed)?;
         self.verify_own(&token, &lock(&self.state))?;
         match token.claims.get("access") {
-            None | Some(Value::Array(_)) => Ok(()),
+            None | Some(Value::Array(_)) => Ok(token.claims),
             Some(_) => Err("Token contained invalid or malformed access grants".to_owned()),
         }
     }
@@ -183,6 +211,14 @@ impl Registry {
     fn unauthorized(&self, message: Option<&str>) -> Reply {
         challenged(error(401, "UNAUTHORIZED", message), lock(&self.state).challenge())
     }
+}
+
+fn may_pull(claims: &Map<String, Value>, repository: &str) -> bool {
+    let granted = claims.get("access").and_then(Value::as_array).into_iter().flatten();
+    granted.filter(|grant| grant["name"] == repository).any(|grant| {
+        let actions = grant["actions"].as_array().into_iter().flatten();
+        actions.into_iter().any(|action| action == "pull" || action == "*")
+    })
 }
 
 /// A password that Quay takes for a token: one that decodes and says so in its header.
