@@ -70,6 +70,7 @@ struct Signing {
     certificate_der: Vec<u8>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, as in Quay")]
 struct State {
     version: Version,
     reverse_proxy: bool,

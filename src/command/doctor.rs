@@ -1,6 +1,9 @@
-//! `doctor`: the way of a pull, step by step as podman goes it, by the code that a `get` runs. It
-//! gets an OIDC token and exchanges it for itself; what is cached is neither used nor changed.
+//! `doctor`: the way of a pull, step by step as podman goes it, by the code that a `get` runs. The
+//! token that a `get` would answer from the cache is tried first; then it gets an OIDC token and
+//! exchanges it for itself. Nothing is changed: not in the cache, and not in Quay.
 
+mod access;
+mod cached;
 mod ending;
 mod finds;
 mod observed;
@@ -31,11 +34,14 @@ use crate::protocol::PROGRAM;
 use crate::quay::Presented;
 use crate::quay::exchange::{RobotReply, exchange};
 use crate::quay::forecast::{Forecast, Unknown, Verdict, gather};
-use crate::quay::v2_auth::{self, Challenge, Repository};
+use crate::quay::v2_auth::{self, Challenge, Repository, Scope};
 use crate::quay::verdict::{Probe, span};
+use crate::secret::Secret;
 use crate::server::Server;
 use crate::terminal::Terminal;
 use crate::world::World;
+use access::Access;
+use cached::{Cached, Living};
 use finds::Finds;
 use observed::Observed;
 use report::{Detail, Mark, Step};
@@ -52,6 +58,10 @@ pub struct Arguments {
     /// Also say what the robot account may do with this repository [default: none is asked about]
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Repository::parse)]
     repository: Option<Repository>,
+    /// Send the robot token to this host too, where the registry sends clients there to log in
+    /// [default: only to the registry's own host and that of `api_url`]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
+    realm_host: Option<Server>,
     /// Print JSON for scripts instead [default: a checklist for people]
     #[arg(long)]
     json: bool,
@@ -66,29 +76,50 @@ fn server(name: &str) -> Result<Server, String> {
     })
 }
 
+fn host(name: &str) -> Result<Server, String> {
+    let parsed = Server::parse(name).map_err(|fault| format!("it {}", fault.0));
+    parsed
+        .and_then(|server| match server.path() {
+            "" => Ok(server),
+            _ => Err("it has a path".to_owned()),
+        })
+        .map_err(|fault| format!("{fault}; write HOST[:PORT], such as login.example.com"))
+}
+
 /// What a script gets.
 const JSON: &str = "\
-Exit code: 0 only when a pull would work, else 1; 2 for a mistake in the call,
-also where several registries are configured and none is named.
+Exit code: 0 only when a pull would work now, else 1; 2 for a mistake in the
+call, also where several registries are configured and none is named. Where
+the cached token works and a new one cannot be got, pulls work until it has
+expired: that is 0, with would_renew false.
 
-It gets an OIDC token and a robot token of its own: nothing that is cached is
-used or changed. Where it is certain that Quay will refuse the OIDC token, the
-token is not sent.
+The cached token, if there is one, is tried at the registry. Then an OIDC token
+and a robot token are got for this alone. Nothing is changed in the cache, and
+no repository is created: push is asked for only where the repository exists.
+Where it is certain that Quay will refuse the OIDC token, the token is not sent.
 
 JSON, version 1 (fields may be added within a version):
-  version     1
-  registry    the registry, or null where none could be chosen
-  robot       its robot account, or null
-  would_pull  whether a pull would work
-  forecast    what Quay will say of the OIDC token, or null: {verdict,
-              points}, each point {about, verdict, reason}; a verdict is
-              accept, refuse or unknown; the reason of a refusal is its
-              cause, that of an unknown its name
-  steps       each {name, result, title, milliseconds, details, cause,
-              hint}; a result is passed, failed, unknown or skipped;
-              details are {mark, text}; names are configuration, program,
-              podman, docker, cache, registry, token, forecast, exchange,
-              robot-token, login, repository";
+  version      1
+  registry     the registry, or null where none could be chosen
+  robot        its robot account, or null
+  would_pull   whether a pull would work now
+  would_renew  whether a new robot token can be got; false where that was
+               not tried to its end
+  pulls_until  where pulls work now but a new token cannot be got: when
+               they stop working (RFC 3339), else null
+  realm        where the registry sends clients to log in, a URL, or null
+  forecast     what Quay will say of the OIDC token, or null: {verdict,
+               points}, each point {about, verdict, reason}; a verdict is
+               accept, refuse or unknown; the reason of a refusal is its
+               cause, that of an unknown its name
+  repository   what is known of --repository, or null: {name, exists,
+               pull, push}; exists and push are null where they cannot be
+               known without creating it
+  steps        each {name, result, title, milliseconds, details, cause,
+               hint}; a result is passed, failed, unknown or skipped;
+               details are {mark, text}; names are configuration,
+               program, podman, docker, cache, registry, cached-token,
+               token, forecast, exchange, robot-token, login, repository";
 
 /// The time for each question to the registry.
 const TIME_FOR_REGISTRY: Duration = Duration::from_secs(10);
@@ -114,13 +145,14 @@ pub(super) fn run(
     let observed = Observed::new(world, &transport, &seen);
     let mut walk = Walk { world, terminal, observed: &observed, arguments, steps: Vec::new() };
     let walked = walk.all();
-    let would_pull = walk.would_pull();
+    let (would_pull, would_renew) = (walk.would_pull(&walked), walk.would_renew());
     let steps = walk.steps;
+    let verdict = ending::Verdict { would_pull, would_renew };
     if arguments.json {
-        let report = ending::as_json(&walked, &steps, would_pull);
+        let report = ending::as_json(&walked, &steps, verdict);
         terminal.json(&json::line(&report));
     } else {
-        ending::show(terminal, &walked, &steps, would_pull);
+        ending::show(terminal, &walked, &steps, verdict);
     }
     Ok(match would_pull {
         true => WELL,
@@ -146,7 +178,14 @@ fn to_choose_from(world: &World, arguments: &Arguments) -> Vec<Server> {
 #[derive(Default)]
 struct Walked {
     rule: Option<Rule>,
+    /// Where the registry sends clients to log in.
+    realm: Option<String>,
+    /// Whether that is a stranger's, to which no robot token was sent.
+    was_kept_back: bool,
+    /// The cached token, where a `get` would answer it and the registry accepts it.
+    living: Option<Living>,
     forecast: Option<Forecast>,
+    access: Option<Access>,
 }
 
 /// The way of a pull.
@@ -197,40 +236,86 @@ impl Walk<'_> {
         let rule = self.step("configuration", "Configuration", Self::configuration);
         self.clients(rule.as_ref());
         self.step("cache", "Cache directory", |walk| Ok(walk.cache()));
+        let mut walked = Walked::default();
         let Some(rule) = rule else {
-            self.skip(&[REGISTRY, TOKEN, FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN]);
-            return Walked::default();
+            self.skip(&[REGISTRY, CACHED, TOKEN, FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN]);
+            self.skip_repository();
+            return walked;
         };
         let (name, label) = REGISTRY;
-        let challenge = self.step(name, label, |walk| walk.registry(&rule));
+        let challenge = self.step(name, label, |walk| walk.registry(&rule, &mut walked));
+        walked.living = self.cached(&rule, challenge.as_ref());
+        let given = self.anew(&rule, challenge.as_ref(), &mut walked);
+        let token = given.as_ref().or(walked.living.as_ref().map(|living| &living.token));
+        match (&self.arguments.repository, token, challenge) {
+            (None, ..) => {}
+            (Some(repository), Some(token), Some(challenge)) => {
+                let mut access = Access::of(repository);
+                self.step(REPOSITORY.0, REPOSITORY.1, |walk| {
+                    access::find(walk, &rule, (&challenge, token), &mut access)
+                });
+                walked.access = Some(access);
+            }
+            _ => self.skip_repository(),
+        }
+        walked.rule = Some(rule);
+        walked
+    }
+
+    /// What a `get` would answer from the cache, tried at the registry.
+    fn cached(&mut self, rule: &Rule, challenge: Option<&Challenge>) -> Option<Living> {
+        let (name, label) = CACHED;
+        match (cached::find(self.world, rule), challenge) {
+            (Cached::Nothing(why), _) => {
+                self.push(Step::skipped(name, &format!("{label}: {why}")));
+                None
+            }
+            (Cached::Entry(_), None) => {
+                self.skip(&[CACHED]);
+                None
+            }
+            (Cached::Entry(entry), Some(challenge)) => {
+                self.step(name, label, |walk| entry.try_at(walk, rule, challenge)).flatten()
+            }
+        }
+    }
+
+    /// The way to a new robot token, and the token if the registry accepts it.
+    fn anew(
+        &mut self,
+        rule: &Rule,
+        challenge: Option<&Challenge>,
+        walked: &mut Walked,
+    ) -> Option<Secret<String>> {
         let (name, label) = TOKEN;
-        let token = self.step(name, label, |walk| walk.token(&rule));
+        let token = self.step(name, label, |walk| walk.token(rule));
         let Some(token) = token else {
             self.skip(&[FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN]);
-            return Walked { rule: Some(rule), forecast: None };
+            return None;
         };
-        let mut made = None;
         let may_go_on = self.step(FORECAST.0, "Forecast: Quay refuses the token", |walk| {
-            walk.forecast(&rule, &token, &mut made)
+            walk.forecast(rule, &token, &mut walked.forecast)
         });
         let given = if may_go_on.is_some() {
             let (name, label) = EXCHANGE;
-            self.step(name, label, |walk| walk.exchange(&rule, &token))
+            self.step(name, label, |walk| walk.exchange(rule, &token))
         } else {
             self.skip(&[EXCHANGE]);
             None
         };
         if let Some(given) = &given {
             let (name, label) = ROBOT_TOKEN;
-            self.step(name, label, |walk| Ok(walk.robot_token(&rule, given)));
+            self.step(name, label, |walk| Ok(walk.robot_token(rule, given)));
         } else {
             self.skip(&[ROBOT_TOKEN]);
         }
-        match (given, challenge) {
-            (Some(given), Some(challenge)) => self.log_in(&rule, &given, &challenge),
-            _ => self.skip(&[LOGIN]),
-        }
-        Walked { rule: Some(rule), forecast: made }
+        let (Some(given), Some(challenge)) = (given, challenge) else {
+            self.skip(&[LOGIN]);
+            return None;
+        };
+        let (name, label) = LOGIN;
+        let logged_in = self.step(name, label, |walk| walk.log_in(rule, &given, challenge));
+        logged_in.map(|()| given.token)
     }
 
     /// Walks one step, shows it, and gives what it found.
@@ -273,22 +358,33 @@ impl Walk<'_> {
         for (name, label) in steps {
             self.push(Step::skipped(name, label));
         }
-        if self.arguments.repository.is_some() && steps.contains(&LOGIN) {
-            self.push(Step::skipped(REPOSITORY.0, REPOSITORY.1));
+    }
+
+    fn skip_repository(&mut self) {
+        if self.arguments.repository.is_some() {
+            self.skip(&[REPOSITORY]);
         }
     }
 
-    /// Whether a client asks the helper, podman is not kept from it, and every step is walked. A
-    /// client that is not set up at all is nobody's.
-    fn would_pull(&self) -> bool {
+    /// Whether a client asks the helper, podman is not kept from it, and every step is walked; where
+    /// a cached token lives, those to a new one need not be. A client that is not set up at all is
+    /// nobody's.
+    fn would_pull(&self, walked: &Walked) -> bool {
         let is_of_client = |step: &Step| ["podman", "docker"].contains(&step.name);
         let asks = |step: &Step| is_of_client(step) && step.mark == Mark::Good;
+        let is_spared = |step: &Step| walked.living.is_some() && is_anew(step);
         self.steps.iter().any(asks)
             && self.steps.iter().all(|step| match step.mark {
                 Mark::Good | Mark::Unknown => true,
-                Mark::Skipped => is_of_client(step),
-                Mark::Bad => false,
+                Mark::Skipped => is_of_client(step) || step.name == CACHED.0 || is_spared(step),
+                Mark::Bad => is_spared(step),
             })
+    }
+
+    /// Whether every step to a new robot token is walked.
+    fn would_renew(&self) -> bool {
+        let mut anew = self.steps.iter().filter(|step| is_anew(step));
+        anew.all(|step| matches!(step.mark, Mark::Good | Mark::Unknown))
     }
 
     fn configuration(&self) -> Result<Passed<Rule>, Failed> {
@@ -385,7 +481,7 @@ impl Walk<'_> {
         Passed { notice, ..passed }
     }
 
-    fn registry(&self, rule: &Rule) -> Result<Passed<Challenge>, Failed> {
+    fn registry(&self, rule: &Rule, walked: &mut Walked) -> Result<Passed<Challenge>, Failed> {
         let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_REGISTRY);
         let asked = v2_auth::challenge(self.world, self.observed, rule, deadline);
         let mut details = self.details_of_connections();
@@ -395,6 +491,12 @@ impl Walk<'_> {
             Err(failure) => return Err(Failed { failure, details }),
         };
         let realm = self.world.redactor.clean(challenge.realm.as_str());
+        walked.realm = Some(realm.clone());
+        if let Some(stranger) = challenge.stranger(rule, self.arguments.realm_host.as_ref()) {
+            walked.was_kept_back = true;
+            let failure = v2_auth::not_sent_to(self.world, rule, &stranger);
+            return Err(Failed { failure, details });
+        }
         let title = format!("Registry: `{}` asks for a login", rule.server.host());
         let mut passed = Passed::new(challenge, title).with(format!("at {realm}"));
         passed.details.extend(details);
@@ -501,31 +603,23 @@ impl Walk<'_> {
         passed
     }
 
-    /// The credential at `/v2/auth`, and the actions that it gives.
-    fn log_in(&mut self, rule: &Rule, given: &RobotReply, challenge: &Challenge) {
-        let repository = self.arguments.repository.as_ref();
-        let (name, label) = LOGIN;
-        let actions = self.step(name, label, |walk| {
-            let deadline = Deadline::after(walk.world.clock.boot(), TIME_FOR_REGISTRY);
-            let (world, transport, token) = (walk.world, walk.observed, &given.token);
-            let actions =
-                v2_auth::log_in(world, transport, rule, challenge, token, repository, deadline)?;
-            let mut passed = Passed::new(actions, "Login: the robot token is taken");
-            if repository.is_none() {
-                passed = passed
-                    .with("what it may do with a repository: ask with --repository NAMESPACE/NAME");
-            }
-            Ok(passed)
-        });
-        let Some(repository) = repository else { return };
-        let (name, label) = REPOSITORY;
-        match actions {
-            None => self.push(Step::skipped(name, label)),
-            Some(actions) => {
-                let clean = self.world.redactor.clean(&actions.join(", "));
-                self.step(name, label, |_| may_pull(rule, repository, &actions, &clean));
-            }
-        }
+    /// The new robot token at `/v2/auth`.
+    fn log_in(
+        &self,
+        rule: &Rule,
+        given: &RobotReply,
+        challenge: &Challenge,
+    ) -> Result<Passed<()>, Failed> {
+        let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_REGISTRY);
+        let (world, transport, token) = (self.world, self.observed, &given.token);
+        v2_auth::log_in(world, transport, rule, challenge, token, Scope::Login, deadline)
+            .map_err(|refused| refused.failure)?;
+        let passed = Passed::new((), "Login: the robot token is accepted");
+        Ok(match self.arguments.repository {
+            Some(_) => passed,
+            None => passed
+                .with("what it may do with a repository: ask with --repository NAMESPACE/NAME"),
+        })
     }
 
     /// Trust and certificates of the servers that were met for the first time.
@@ -552,12 +646,18 @@ impl Walk<'_> {
 const PODMAN: &str = "podman, buildah, skopeo";
 const DOCKER: &str = "docker";
 const REGISTRY: (&str, &str) = ("registry", "Registry");
+const CACHED: (&str, &str) = ("cached-token", "Cached token");
 const TOKEN: (&str, &str) = ("token", "OIDC token");
 const FORECAST: (&str, &str) = ("forecast", "Forecast");
 const EXCHANGE: (&str, &str) = ("exchange", "Exchange");
 const ROBOT_TOKEN: (&str, &str) = ("robot-token", "Robot token");
 const LOGIN: (&str, &str) = ("login", "Login");
 const REPOSITORY: (&str, &str) = ("repository", "Repository");
+
+/// Whether a step is one on the way to a new robot token.
+fn is_anew(step: &Step) -> bool {
+    [TOKEN, FORECAST, EXCHANGE, ROBOT_TOKEN, LOGIN].iter().any(|(name, _)| *name == step.name)
+}
 
 fn choose(settings: &Settings, registry: Option<&Server>) -> Result<Rule, Failure> {
     let known: Vec<String> = settings.rules.keys().map(|server| format!("`{server}`")).collect();
@@ -648,22 +748,4 @@ fn of_clock(whose: &str, ahead: i64) -> Detail {
         1.. => Detail::marked(Mark::Unknown, format!("{whose} is {apart} ahead of this host's")),
         _ => Detail::marked(Mark::Unknown, format!("{whose} is {apart} behind this host's")),
     }
-}
-
-fn may_pull(
-    rule: &Rule,
-    repository: &Repository,
-    actions: &[String],
-    shown: &str,
-) -> Result<Passed<()>, Failed> {
-    let name = repository.as_str();
-    if actions.iter().any(|action| action == "pull" || action == "*") {
-        return Ok(Passed::new((), format!("Repository `{name}`: {shown}")));
-    }
-    let may = if actions.is_empty() { String::new() } else { format!(" (it may {shown})") };
-    Err(Failure::new(
-        format!("`{}` may not pull `{name}`{may}, or there is no such repository", rule.robot),
-        format!("in Quay, at the permissions of `{name}`, give `{}` read or write", rule.robot),
-    )
-    .into())
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use crate::config::settings::Connection;
+use super::quay_of;
+use crate::config::settings::{Connection, Rule};
 use crate::deadline::Deadline;
+use crate::failure::Failure;
 use crate::http::discovery::{DiscoveryFault, read_document};
 use crate::http::{Body, Request, Retry500, Transport, TransportError, send_by};
 use crate::jwt::UnverifiedToken;
@@ -74,10 +76,7 @@ pub(super) fn read_keys(
     issuer: &str,
     deadline: Deadline,
 ) -> Option<Result<Published, Finding>> {
-    let within = || {
-        let now = world.clock.boot();
-        (deadline.left(now) >= WORTHWHILE).then(|| deadline.min(Deadline::after(now, TIME_FOR_ONE)))
-    };
+    let within = || within(world, deadline);
     let document = match read_document(world, transport, issuer, connection, within()?) {
         Ok(document) => document,
         Err(fault) => return Some(Err(Finding::Discovery(fault))),
@@ -102,6 +101,49 @@ pub(super) fn read_keys(
         Some(Value::Array(keys)) => Ok(Published { at, keys }),
         _ => Err(Finding::KeysUnreadable(at)),
     })
+}
+
+/// Where an instance of Quay tells how it is; nobody needs to log in for that.
+const HEALTH: &str = "/health/instance";
+
+/// Whether Quay says that its database is away, if there is time before `deadline`: then it returns
+/// a bare 500 for whatever needs it. Who says anything else, or nothing, is not known to be so.
+pub(super) fn is_database_away(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    deadline: Deadline,
+) -> bool {
+    let Some(by) = within(world, deadline) else { return false };
+    let mut url = rule.api_url.clone();
+    url.set_path(HEALTH);
+    let request = Request {
+        url: &url,
+        body: Body::None,
+        authorization: None,
+        connection: &rule.connection,
+        timeout: Duration::ZERO,
+    };
+    let reply = send_by(world, transport, request, by, Retry500::No).ok();
+    let told = reply.filter(|reply| reply.status == 503).and_then(|reply| reply.json());
+    let services = told.as_ref().and_then(|told| told.get("data")?.get("services"));
+    services.is_some_and(|services| services.get("database") == Some(&Value::Bool(false)))
+}
+
+/// What a database that is away means.
+pub(super) fn without_database(rule: &Rule) -> Failure {
+    let mut url = rule.api_url.clone();
+    url.set_path(HEALTH);
+    Failure::new(
+        format!("{} cannot reach its database", quay_of(rule)),
+        format!("show this to whoever runs that Quay; `{url}` says so too (`\"database\": false`)"),
+    )
+}
+
+/// The time for one more request, if there is enough before `deadline`.
+fn within(world: &World, deadline: Deadline) -> Option<Deadline> {
+    let now = world.clock.boot();
+    (deadline.left(now) >= WORTHWHILE).then(|| deadline.min(Deadline::after(now, TIME_FOR_ONE)))
 }
 
 fn of_key(set: &[Value], kid: Option<&str>) -> Option<Finding> {

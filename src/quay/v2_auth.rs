@@ -8,13 +8,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use url::Url;
 
-use super::authority;
+use super::{authority, probe};
 use crate::config::settings::Rule;
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::{Body, Request, Response, Retry500, Transport, send_by};
 use crate::jwt;
+use crate::protocol::PROGRAM;
 use crate::secret::Secret;
+use crate::server::Server;
 use crate::world::World;
 
 /// Where a registry sends clients for a token (Docker Registry v2 token authentication).
@@ -24,6 +26,25 @@ pub struct Challenge {
     pub realm: Url,
     /// The name that the registry has there.
     pub service: Option<String>,
+}
+
+impl Challenge {
+    /// The host that robot tokens would be sent to, where it is neither the registry's own, nor that
+    /// of `api_url`, nor `also`. A port counts: another one is another server.
+    pub fn stranger(&self, rule: &Rule, also: Option<&Server>) -> Option<String> {
+        let own = [Some(&rule.server), also].into_iter().flatten().filter_map(url_of);
+        let is_known =
+            own.chain([rule.api_url.clone()]).any(|known| is_same_server(&known, &self.realm));
+        (!is_known).then(|| authority(&self.realm))
+    }
+}
+
+fn url_of(server: &Server) -> Option<Url> {
+    Url::parse(&format!("https://{}", server.host())).ok()
+}
+
+fn is_same_server(one: &Url, other: &Url) -> bool {
+    one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
 }
 
 /// A repository, `NAMESPACE/NAME`.
@@ -50,6 +71,66 @@ impl Repository {
     }
 }
 
+/// What a robot token asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// A login and nothing else.
+    Login,
+    /// To pull from a repository.
+    Pull(&'a Repository),
+    /// To push to it too. Quay creates a repository that is asked for so and does not exist: only
+    /// for one that [`exists`].
+    PullAndPush(&'a Repository),
+}
+
+impl<'a> Scope<'a> {
+    const fn repository(self) -> Option<&'a Repository> {
+        match self {
+            Self::Login => None,
+            Self::Pull(repository) | Self::PullAndPush(repository) => Some(repository),
+        }
+    }
+
+    fn as_parameter(self) -> Option<String> {
+        match self {
+            Self::Login => None,
+            Self::Pull(repository) => Some(format!("repository:{}:pull", repository.0)),
+            Self::PullAndPush(repository) => Some(format!("repository:{}:pull,push", repository.0)),
+        }
+    }
+}
+
+/// What a robot token was given at `/v2/auth`.
+#[derive(Debug)]
+pub struct Login {
+    bearer: Secret<String>,
+    /// What it allows at the repository that was asked for.
+    pub actions: Vec<String>,
+}
+
+impl Login {
+    /// Whether it allows to pull.
+    pub fn may_pull(&self) -> bool {
+        self.actions.iter().any(|action| action == "pull" || action == "*")
+    }
+}
+
+/// Why a robot token was given nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLoggedIn {
+    /// The failure in words.
+    pub failure: Failure,
+    /// Whether Quay returned 500 without a reason of its own for that: so it answers a robot token
+    /// that it does not accept.
+    pub is_token_dead: bool,
+}
+
+impl From<Failure> for NotLoggedIn {
+    fn from(failure: Failure) -> Self {
+        Self { failure, is_token_dead: false }
+    }
+}
+
 /// Asks the registry of a rule where it wants clients to get a token, as each pull begins.
 pub fn challenge(
     world: &World,
@@ -69,14 +150,14 @@ pub fn challenge(
         .map_err(|error| error.step_failure(&registry, &rule.place).failure)?;
     let found = reply.challenge.as_deref().and_then(parse_challenge);
     let (cause, hint) = match (reply.status, found) {
-        (401, Some(challenge)) if is_allowed(&challenge.realm, rule) => return Ok(challenge),
+        (401, Some(challenge)) if rule.connection.allows(&challenge.realm) => return Ok(challenge),
         (401, Some(challenge)) => (
             format!(
                 "{registry} sends clients to `{}`, which is not https",
                 world.redactor.clean(challenge.realm.as_str())
             ),
             "let Quay name itself with https: PREFERRED_URL_SCHEME and EXTERNAL_TLS_TERMINATION \
-             in its configuration"
+             in its configuration; podman sends the robot token there all the same, unencrypted"
                 .to_owned(),
         ),
         (500..=599, _) => unusable(&registry, reply.status),
@@ -95,26 +176,43 @@ pub fn challenge(
     Err(Failure::new(cause, hint))
 }
 
-/// Presents a robot token as a client does, and gives the actions that are allowed at
-/// `repository`.
+/// Why a robot token is not sent to a host that is a stranger.
+pub fn not_sent_to(world: &World, rule: &Rule, stranger: &str) -> Failure {
+    let (server, stranger) = (&rule.server, world.redactor.clean(stranger));
+    Failure::new(
+        format!(
+            "the registry `{}` sends clients to `{stranger}` to log in, so no robot token was sent",
+            server.host()
+        ),
+        format!(
+            "podman and docker send it to any host that the registry names; if `{stranger}` belongs \
+             to this Quay, run: {PROGRAM} doctor {server} --realm-host {stranger}"
+        ),
+    )
+}
+
+/// Presents a robot token as a client does. Whether the realm may have it is the caller's to judge,
+/// by [`Challenge::stranger`].
 pub fn log_in(
     world: &World,
     transport: &dyn Transport,
     rule: &Rule,
     challenge: &Challenge,
     token: &Secret<String>,
-    repository: Option<&Repository>,
+    scope: Scope<'_>,
     deadline: Deadline,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Login, NotLoggedIn> {
     let mut url = challenge.realm.clone();
+    // Nobody's user and password stand in a URL that a token is sent to.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
     {
         let mut query = url.query_pairs_mut();
         query.append_pair("account", rule.robot.as_str());
         if let Some(service) = &challenge.service {
             query.append_pair("service", service);
         }
-        if let Some(repository) = repository {
-            query.append_pair("scope", &format!("repository:{}:pull,push", repository.0));
+        if let Some(scope) = scope.as_parameter() {
+            query.append_pair("scope", &scope);
         }
     }
     let credentials = Secret::new(format!("{}:{}", rule.robot, token.expose()));
@@ -125,20 +223,51 @@ pub fn log_in(
     let server = format!("the token server `{}{}`", authority(&url), url.path());
     let reply = send_by(world, transport, request, deadline, Retry500::No)
         .map_err(|error| error.step_failure(&server, &rule.place).failure)?;
+    if reply.status == 500
+        && words_of(&reply).is_none()
+        && probe::is_database_away(world, transport, rule, deadline)
+    {
+        return Err(probe::without_database(rule).into());
+    }
     if reply.status != 200 {
-        return Err(explain(world, rule, &server, &reply));
+        return Err(NotLoggedIn {
+            failure: explain(world, rule, &server, &reply),
+            is_token_dead: reply.status == 500 && words_of(&reply).is_none(),
+        });
     }
     let json = reply.json().unwrap_or_default();
     let Some(bearer) = json.get("token").and_then(Value::as_str) else {
-        return Err(no_quay(rule, &format!("{server} answered 200 without a `token`")));
+        return Err(no_quay(rule, &format!("{server} answered 200 without a `token`")).into());
     };
-    world.redactor.remember(&Secret::new(bearer.to_owned()));
-    Ok(repository.map_or_else(Vec::new, |repository| actions(bearer, repository)))
+    let bearer = Secret::new(bearer.to_owned());
+    world.redactor.remember(&bearer);
+    let repository = scope.repository();
+    let actions = repository.map_or_else(Vec::new, |it| actions(bearer.expose(), it));
+    Ok(Login { bearer, actions })
 }
 
-/// Where a robot token may go.
-fn is_allowed(realm: &Url, rule: &Rule) -> bool {
-    rule.connection.allows(realm)
+/// Whether a repository exists that a login may pull from, by its tags; nothing where the registry
+/// does not tell. Quay lets the administrator of a namespace pull what is not there.
+pub fn exists(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    repository: &Repository,
+    login: &Login,
+    deadline: Deadline,
+) -> Option<bool> {
+    let mut url = url_of(&rule.server)?;
+    url.set_path(&format!("/v2/{}/tags/list", repository.0));
+    url.set_query(Some("n=1"));
+    let authorization = Secret::new(format!("Bearer {}", login.bearer.expose()));
+    let request = request(&url, Some(authorization), rule);
+    let reply = send_by(world, transport, request, deadline, Retry500::No).ok()?;
+    let code = || Some(reply.json()?.get("errors")?.get(0)?.get("code")?.as_str()?.to_owned());
+    match reply.status {
+        200 => Some(true),
+        404 if code().is_some_and(|code| code == "NAME_UNKNOWN") => Some(false),
+        _ => None,
+    }
 }
 
 fn request<'a>(url: &'a Url, authorization: Option<Secret<String>>, rule: &'a Rule) -> Request<'a> {
@@ -205,16 +334,16 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
         ),
         (_, Some(words)) if words.contains("and supplied password") => (
             format!("{server} takes the robot token for a password of `{robot}`"),
-            format!("see that it is a Quay of 3.13 or later, and the one of {}", key("api_url")),
+            format!("check that it is a Quay of 3.13 or later, and the one of {}", key("api_url")),
         ),
         (status, Some(words)) => (
             format!("{server} refused ({status}): {}", world.redactor.clean(words)),
             format!("this answer is not known here; it was about the robot account `{robot}`"),
         ),
         (500, None) => (
-            format!("{server} failed at the robot token without a word (500)"),
+            format!("{server} returned 500 with no explanation for the robot token"),
             format!(
-                "it does so for a token that has expired or that another Quay gave: see that \
+                "Quay does so for a token that has expired or that another Quay gave: check that \
                  `{}` and {} are one Quay, whose hosts' clocks agree",
                 rule.server.host(),
                 key("api_url")
@@ -261,23 +390,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::TransportError;
     use crate::http::testing::{Script, reply, world};
     use crate::quay::testing::{self, rule};
 
-    fn log_in_with(answer: Response) -> Result<Vec<String>, Failure> {
+    fn log_in_with(answer: Response) -> Result<Login, NotLoggedIn> {
+        log_in_after(vec![Ok(answer)])
+    }
+
+    fn log_in_after(answers: Vec<Result<Response, TransportError>>) -> Result<Login, NotLoggedIn> {
         let world = world();
         let realm = Url::parse("https://quay.example.com/v2/auth").expect("a URL");
         let challenge = Challenge { realm, service: Some("quay.example.com".to_owned()) };
         let deadline = Deadline::after(world.clock.boot(), Duration::from_millis(900));
-        let script = Script::of([Ok(answer)]);
+        let script = Script::of(answers);
         let token = Secret::new(testing::oidc_token());
         let repository = Repository::parse("acme/app").expect("a repository");
-        let repository = Some(&repository);
-        let given = log_in(&world, &script, &rule(), &challenge, &token, repository, deadline);
+        let scope = Scope::Pull(&repository);
+        let given = log_in(&world, &script, &rule(), &challenge, &token, scope, deadline);
         assert_eq!(
             script.asked()[0].url,
             "https://quay.example.com/v2/auth?account=fed_test%2Brobot1&service=quay.example.com\
-             &scope=repository%3Aacme%2Fapp%3Apull%2Cpush"
+             &scope=repository%3Aacme%2Fapp%3Apull"
         );
         given
     }
@@ -291,7 +425,7 @@ mod tests {
         let token = testing::jwt(&json!({"alg": "RS256"}), &json!({"access": access}));
         let body = json!({"token": token}).to_string();
         let given = log_in_with(reply(200, &body));
-        assert_eq!(given.expect("a login"), ["pull", "*"]);
+        assert_eq!(given.expect("a login").actions, ["pull", "*"]);
     }
 
     #[test]
@@ -319,6 +453,67 @@ mod tests {
         }
     }
 
+    #[test]
+    fn r38_a_robot_token_goes_to_no_host_but_the_registrys_and_that_of_api_url() {
+        let stranger = |realm: &str, also: Option<&str>| {
+            let challenge = Challenge { realm: Url::parse(realm).expect("a URL"), service: None };
+            let mut rule = rule();
+            rule.api_url = Url::parse("https://api.example.com:8443").expect("a URL");
+            challenge
+                .stranger(&rule, also.map(|also| Server::parse(also).expect("a server")).as_ref())
+        };
+        for (realm, also, wanted) in [
+            ("https://quay.example.com/v2/auth", None, None),
+            ("https://QUAY.example.com:443/anywhere", None, None),
+            ("https://api.example.com:8443/v2/auth", None, None),
+            ("https://api.example.com/v2/auth", None, Some("api.example.com")),
+            ("https://quay.example.com:8443/v2/auth", None, Some("quay.example.com:8443")),
+            (
+                "https://quay.example.com.evil.example/v2/auth",
+                None,
+                Some("quay.example.com.evil.example"),
+            ),
+            ("https://quay.example.com@evil.example/v2/auth", None, Some("evil.example")),
+            ("https://evil.example/quay.example.com", None, Some("evil.example")),
+            ("https://evil.example/", Some("login.example.com"), Some("evil.example")),
+            ("https://login.example.com/", Some("login.example.com"), None),
+            (
+                "https://login.example.com:444/",
+                Some("login.example.com"),
+                Some("login.example.com:444"),
+            ),
+            ("https://login.example.com:444/", Some("login.example.com:444"), None),
+            ("https://[::1]:444/", None, Some("[::1]:444")),
+        ] {
+            assert_eq!(stranger(realm, also).as_deref(), wanted, "{realm} {also:?}");
+        }
+    }
+
+    #[test]
+    fn r38_only_a_registrys_own_word_tells_whether_a_repository_exists() {
+        let unknown = |code| json!({"errors": [{"code": code, "message": "no"}]}).to_string();
+        for (answer, wanted) in [
+            (reply(200, r#"{"name":"acme/app","tags":[]}"#), Some(true)),
+            (reply(404, &unknown("NAME_UNKNOWN")), Some(false)),
+            (reply(404, &unknown("UNSUPPORTED")), None),
+            (reply(404, "<html>nginx"), None),
+            (reply(401, &unknown("UNAUTHORIZED")), None),
+            (reply(302, ""), None),
+            (reply(500, ""), None),
+        ] {
+            let world = world();
+            let deadline = Deadline::after(world.clock.boot(), Duration::from_millis(900));
+            let repository = Repository::parse("acme/app").expect("a repository");
+            let login = Login { bearer: Secret::new("b".to_owned()), actions: Vec::new() };
+            let script = Script::of([Ok(answer.clone())]);
+            let found = exists(&world, &script, &rule(), &repository, &login, deadline);
+            assert_eq!(found, wanted, "{answer:?}");
+            let asked = &script.asked()[0];
+            assert_eq!(asked.url, "https://quay.example.com/v2/acme/app/tags/list?n=1");
+            assert_eq!(asked.authorization.as_deref(), Some("Bearer b"));
+        }
+    }
+
     /// No page and no `unknown` text for anything that was recorded from a real Quay.
     #[test]
     fn every_recorded_refusal_is_explained_and_no_page_is_shown() {
@@ -333,7 +528,10 @@ mod tests {
             // Without credentials, or with those of nobody, the program never asks.
             let is_ours = !["v2auth_no_auth", "v2auth_fail_non_robot_user"].contains(&text("case"));
             if is_refusal && is_ours {
-                let failed = log_in_with(reply(status, text("body"))).expect_err("refused");
+                let answers = [reply(status, text("body")), reply(200, "{}")].map(Ok).into();
+                let failed = log_in_after(answers).expect_err("refused");
+                assert_eq!(failed.is_token_dead, status == 500, "{case}");
+                let failed = failed.failure;
                 let line = format!("{}\nhint: {}", failed.cause(), failed.hint());
                 assert!(!line.contains('<') && !line.contains("is not known here"), "{line}");
                 told.insert(line);
@@ -353,14 +551,14 @@ mod tests {
         the token server `quay.example.com/v2/auth` does not know the robot account `fed_test+robot1`
         hint: was it deleted just now? create it again, or correct `robot` in /etc/quayfed/config.toml:2
 
-        the token server `quay.example.com/v2/auth` failed at the robot token without a word (500)
-        hint: it does so for a token that has expired or that another Quay gave: see that `quay.example.com` and `api_url` in the table at /etc/quayfed/config.toml:1 are one Quay, whose hosts' clocks agree
+        the token server `quay.example.com/v2/auth` returned 500 with no explanation for the robot token
+        hint: Quay does so for a token that has expired or that another Quay gave: check that `quay.example.com` and `api_url` in the table at /etc/quayfed/config.toml:1 are one Quay, whose hosts' clocks agree
 
         the token server `quay.example.com/v2/auth` says that the token is of another robot account than `fed_test+robot1`
         hint: report this to whoever runs that Quay: it gave that token for this robot account
 
         the token server `quay.example.com/v2/auth` takes the robot token for a password of `fed_test+robot1`
-        hint: see that it is a Quay of 3.13 or later, and the one of `api_url` in the table at /etc/quayfed/config.toml:1
+        hint: check that it is a Quay of 3.13 or later, and the one of `api_url` in the table at /etc/quayfed/config.toml:1
 
         this Quay lets no robot account in
         hint: ask an administrator of Quay (ROBOTS_DISALLOW); the exchange does not look at that

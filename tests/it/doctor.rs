@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use quayfed::cli;
 use quayfed::command;
+use quayfed::helper;
+use quayfed::http::{HttpTransport, Transport};
 use quayfed::log::Log;
+use quayfed::protocol::Answer;
 use quayfed::redaction::Redactor;
 use quayfed::terminal::Looks;
 use quayfed::world::{Caller, Clock, Environment, Places, SystemClock, UserNamespace, World};
@@ -437,7 +440,7 @@ fn every_way_to_fail_at_v2_auth_is_explained() {
 }
 
 #[test]
-fn actions_are_told_and_a_cached_token_is_neither_used_nor_changed() {
+fn actions_are_told_and_nothing_in_the_cache_is_changed() {
     let sandbox = Sandbox::start();
     let host = sandbox.quay().host();
     let mut home = at_sandbox(&sandbox);
@@ -502,9 +505,229 @@ fn an_identity_without_a_rule_can_be_asked_for() {
     assert!(ran.code == Some(1) && ran.stderr.contains("(`sub`)"), "{ran:?}");
 }
 
+/// A sandbox with a home whose clients are set up, and in whose cache a token is.
+fn with_a_cached_token() -> (Sandbox, String, Home) {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    set_up(&mut home, &host);
+    home.get(&host).token();
+    (sandbox, host, home)
+}
+
+#[test]
+fn r38_no_repository_is_created_and_what_cannot_be_known_without_that_is_said_to_be_so() {
+    let cases: &[(&str, &str, Change, Value)] = &[
+        (
+            "it exists",
+            "acme/app",
+            |_| {},
+            json!({"name": "acme/app", "exists": true, "pull": true, "push": true}),
+        ),
+        (
+            "it exists, to pull alone",
+            "acme/app",
+            |s| s.quay().permit("acme+ci", "acme/app", &["pull"]),
+            json!({"name": "acme/app", "exists": true, "pull": true, "push": false}),
+        ),
+        (
+            "the robot may create it",
+            "acme/new",
+            |s| s.quay().let_create("acme+ci", "acme"),
+            json!({"name": "acme/new", "exists": null, "pull": false, "push": null}),
+        ),
+        (
+            "the robot administers the namespace",
+            "acme/new",
+            |s| s.quay().permit("acme+ci", "acme/*", &["pull", "push", "*"]),
+            json!({"name": "acme/new", "exists": false, "pull": true, "push": null}),
+        ),
+        (
+            "a push makes the namespace too",
+            "nobody/new",
+            |s| s.quay().set_create_namespace_on_push(true),
+            json!({"name": "nobody/new", "exists": null, "pull": false, "push": null}),
+        ),
+        (
+            "the registry does not tell its tags",
+            "acme/app",
+            |s| {
+                let page = Fault::respond(404, "text/html", "<html>nginx");
+                s.quay().fault("/v2/acme/app/tags/list", page, Times::Always);
+            },
+            json!({"name": "acme/app", "exists": null, "pull": true, "push": null}),
+        ),
+    ];
+    for (name, repository, set, wanted) in cases {
+        let (sandbox, host, home) = with_a_cached_token();
+        set(&sandbox);
+        let before = sandbox.quay().repositories();
+        let (_, report) = doctor(&home, &[&host, "--repository", repository]);
+        assert_eq!(sandbox.quay().repositories(), before, "{name}");
+        assert_eq!(report["repository"], *wanted, "{name}: {report:#}");
+        let has_unknown = step(&report, "repository")["details"].as_array().expect("details");
+        let says_so = has_unknown.iter().any(|detail| {
+            detail["mark"] == "unknown"
+                && detail["text"]
+                    .as_str()
+                    .is_some_and(|it| it.starts_with("whether it may push: not asked"))
+        });
+        assert_eq!(says_so, wanted["push"].is_null(), "{name}: {report:#}");
+        let pulls = wanted["pull"] == true && wanted["exists"] != false;
+        assert_eq!(report["would_pull"], pulls, "{name}: {report:#}");
+    }
+}
+
+#[test]
+fn r38_no_robot_token_goes_to_a_host_that_the_registry_names_unless_somebody_says_so() {
+    let (sandbox, host, home) = with_a_cached_token();
+    let other = Sandbox::start();
+    sandbox.quay().set_server_hostname(&other.quay().host());
+    let (ran, report) = doctor(&home, &[&host]);
+    assert_eq!(other.quay().connections().len(), 0, "{report:#}");
+    assert_eq!(ran.code, Some(1));
+    let realm = format!("https://{}/v2/auth", other.quay().host());
+    assert_eq!(report["realm"], json!(realm));
+    let registry = step(&report, "registry");
+    let named = [other.quay().host(), host.clone()];
+    let [stranger, host_shown] = &named;
+    assert_eq!(
+        registry["cause"],
+        format!(
+            "the registry `{host_shown}` sends clients to `{stranger}` to log in, so no robot token \
+             was sent"
+        )
+    );
+    assert_eq!(
+        registry["hint"],
+        format!(
+            "podman and docker send it to any host that the registry names; if `{stranger}` belongs \
+             to this Quay, run: docker-credential-quayfed doctor {host_shown} --realm-host {stranger}"
+        )
+    );
+    for name in ["cached-token", "login"] {
+        assert_eq!(step(&report, name)["result"], "skipped", "{name}");
+    }
+    assert_eq!(step(&report, "exchange")["result"], "passed");
+    let said = ask(&home, &["doctor", &host]).stdout;
+    assert!(
+        said.contains(&format!("Whether a pull from `{host}` works is not known: see the")),
+        "{said}"
+    );
+    doctor(&home, &[&host, "--realm-host", stranger]);
+    assert_ne!(other.quay().connections().len(), 0);
+
+    // The same Quay by another name, as SERVER_HOSTNAME may have it.
+    let alias = host.replace("localhost", "127.0.0.1");
+    sandbox.quay().set_server_hostname(&alias);
+    assert_eq!(doctor(&home, &[&host]).1["would_pull"], false);
+    let (ran, report) = doctor(&home, &[&host, "--realm-host", &alias, "--repository", "acme/app"]);
+    assert_eq!(ran.code, Some(1), "the cached token is for the other name: {report:#}");
+    home.run("erase", &host);
+    let (ran, report) = doctor(&home, &[&host, "--realm-host", &alias, "--repository", "acme/app"]);
+    assert_eq!(ran.code, Some(0), "{report:#}");
+    let ran = ask(&home, &["doctor", &host, "--realm-host", "https://a.example/v2"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+}
+
+#[test]
+fn r38_a_cached_token_that_quay_no_longer_accepts_fails_the_pull_and_erase_mends_it() {
+    let (sandbox, host, home) = with_a_cached_token();
+    let (_, report) = doctor(&home, &[&host]);
+    assert_eq!(step(&report, "cached-token")["result"], "passed");
+    assert_eq!((&report["would_pull"], &report["would_renew"]), (&json!(true), &json!(true)));
+    sandbox.quay().replace_signing_key();
+    let (ran, report) = doctor(&home, &[&host]);
+    let cached = step(&report, "cached-token");
+    assert_eq!((ran.code, &cached["result"]), (Some(1), &json!("failed")), "{report:#}");
+    assert_eq!(
+        cached["hint"],
+        format!(
+            "Quay's signing key or host name was probably replaced; to remove the token, run: \
+             echo {host} | docker-credential-quayfed erase"
+        )
+    );
+    let cause = without_times(cached["cause"].as_str().expect("a cause"));
+    assert!(
+        cause.starts_with(
+            "the registry no longer accepts the cached robot token, though it lasts until TIME (in "
+        ),
+        "{cause}"
+    );
+    assert_eq!((&report["would_renew"], &report["pulls_until"]), (&json!(true), &Value::Null));
+    home.run("erase", &host);
+    let (_, report) = doctor(&home, &[&host]);
+    assert_eq!(
+        step(&report, "cached-token")["title"],
+        "Cached token: none, so the next pull gets a new one"
+    );
+    assert_eq!(report["would_pull"], true);
+    home.get(&host).token();
+    assert_eq!(step(&doctor(&home, &[&host]).1, "cached-token")["result"], "passed");
+}
+
+#[test]
+fn r38_with_a_living_token_and_no_way_to_a_new_one_pulls_work_until_it_ends() {
+    let breaks: &[(&str, &str, Change)] = &[
+        ("provider down", "token", |s| s.issuer().stop_listening()),
+        ("federation gone", "exchange", |s| s.quay().clear_federation("acme+ci")),
+        ("exchange down", "exchange", |s| {
+            s.quay().fault(quayfed_sandbox::EXCHANGE_PATH, Fault::quay_loading(), Times::Always);
+        }),
+    ];
+    for (name, at, change) in breaks {
+        let (sandbox, host, home) = with_a_cached_token();
+        change(&sandbox);
+        let (ran, report) = doctor(&home, &[&host, "--repository", "acme/app"]);
+        assert_eq!(ran.code, Some(0), "{name}: {report:#}");
+        assert_eq!((&report["would_pull"], &report["would_renew"]), (&json!(true), &json!(false)));
+        assert_eq!(step(&report, at)["result"], "failed", "{name}");
+        let until = without_times(report["pulls_until"].as_str().expect("a time"));
+        assert_eq!(until, "TIME", "{name}");
+        assert_eq!(report["repository"]["push"], true, "{name}: {report:#}");
+        home.get(&host).token();
+        let said = without_times(&ask(&home, &["doctor", &host]).stdout).replace(['\n', ' '], "");
+        let wanted =
+            format!("Pullsfrom`{host}`workwiththecachedtokenuntilTIME(in59min),andthenfail");
+        assert!(said.contains(&wanted), "{name}: {said}");
+        // Nothing of this helps where the registry itself is away.
+        sandbox.quay().fault("/v2/auth", Fault::quay_loading(), Times::Always);
+        assert_eq!(doctor(&home, &[&host]).0.code, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn r38_a_dead_token_that_is_due_is_renewed_by_the_next_pull_where_that_can_be() {
+    let mut desk = Desk::with_a_cached_token();
+    desk.sandbox.quay().replace_signing_key();
+    let report = |desk: &Desk| -> (u8, Value) {
+        let (code, screen) = desk.screen(PIPED, &["doctor", "--json"]);
+        (code, serde_json::from_str(&screen).expect("JSON"))
+    };
+    let (code, fresh) = report(&desk);
+    assert_eq!(
+        (code, &step(&fresh, "cached-token")["result"]),
+        (command::FAILED, &json!("failed"))
+    );
+    desk.later = Duration::from_mins(50);
+    let (code, due) = report(&desk);
+    let cached = step(&due, "cached-token");
+    assert_eq!((code, &cached["result"]), (command::WELL, &json!("unknown")), "{due:#}");
+    assert!(cached["cause"].is_string());
+    desk.sandbox.quay().clear_federation("acme+ci");
+    assert_eq!(report(&desk).0, command::FAILED);
+    desk.later = Duration::from_hours(1);
+    let (_, expired) = report(&desk);
+    let title = &step(&expired, "cached-token")["title"];
+    assert_eq!(title, "Cached token: expired, so the next pull gets a new one");
+}
+
 /// Wall time as it is, and a boot clock that ticks whenever somebody looks: so that the time of
 /// each step is the same in every run.
-struct TickingClock(Cell<u64>);
+struct TickingClock {
+    ticked: Cell<u64>,
+    later: Duration,
+}
 
 impl Clock for TickingClock {
     fn wall(&self) -> Duration {
@@ -512,12 +735,13 @@ impl Clock for TickingClock {
     }
 
     fn boot(&self) -> Duration {
-        self.0.set(self.0.get() + 7);
-        Duration::from_millis(1_000_000 + self.0.get())
+        self.ticked.set(self.ticked.get() + 7);
+        Duration::from_millis(1_000_000 + self.ticked.get()) + self.later
     }
 
     fn sleep(&self, duration: Duration) {
-        self.0.set(self.0.get() + u64::try_from(duration.as_millis()).expect("a short time"));
+        let slept = u64::try_from(duration.as_millis()).expect("a short time");
+        self.ticked.set(self.ticked.get() + slept);
     }
 }
 
@@ -526,11 +750,25 @@ struct Desk {
     sandbox: Sandbox,
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    /// How much later it is by the boot clock.
+    later: Duration,
 }
 
 impl Desk {
     fn new() -> Self {
         Self::at(Sandbox::start())
+    }
+
+    /// One that has got a token before. Its cache is not in memory, and so counts for one boot.
+    fn with_a_cached_token() -> Self {
+        let desk = Self::new();
+        desk.write("boot_id", "5e7b8a4c-0000-0000-0000-000000000000\n", 0o644);
+        let world = desk.world();
+        let transport = || -> Box<dyn Transport> { Box::new(HttpTransport::new(&world)) };
+        let host = desk.sandbox.quay().host();
+        let answer = helper::get(&world, transport, &host, world.clock.boot());
+        assert!(matches!(answer, Answer::Credentials(_)), "{answer:?}");
+        desk
     }
 
     /// With this between the servers' certificate and the CA.
@@ -544,7 +782,7 @@ impl Desk {
             .rand_bytes(6)
             .tempdir_in("/tmp")
             .expect("a folder");
-        let desk = Self { sandbox, folder, variables: Vec::new() };
+        let desk = Self { sandbox, folder, variables: Vec::new(), later: Duration::ZERO };
         for name in ["cache", "bin"] {
             fs::create_dir(desk.path(name)).expect("a folder");
             let mode = fs::Permissions::from_mode(0o700);
@@ -596,7 +834,7 @@ impl Desk {
         ];
         World {
             environment: Environment::of(self.variables.iter().cloned().chain(own)),
-            clock: Box::new(TickingClock(Cell::new(0))),
+            clock: Box::new(TickingClock { ticked: Cell::new(0), later: self.later }),
             random: Box::new(|bytes| bytes.fill(0x80)),
             caller: Caller::of(uid, namespace),
             places: Places {
@@ -703,6 +941,20 @@ fn the_screens_of_pulls_that_would_fail() {
         check(&format!("doctor_{name}"), &screen);
         assert_eq!(code, command::FAILED, "{screen}");
     }
+}
+
+#[test]
+fn the_screens_of_cached_tokens() {
+    let living =
+        Desk::with_a_cached_token().with("JOB_TOKEN", &desk_token(&shape().expired_for(600)));
+    let (code, screen) = living.screen(COLOURED, &["doctor"]);
+    check("doctor_cached_alone", &screen);
+    assert_eq!(code, command::WELL, "{screen}");
+    let dead = Desk::with_a_cached_token();
+    dead.sandbox.quay().replace_signing_key();
+    let (code, screen) = dead.screen(COLOURED, &["doctor"]);
+    check("doctor_cached_dead", &screen);
+    assert_eq!(code, command::FAILED, "{screen}");
 }
 
 #[test]
