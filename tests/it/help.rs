@@ -47,24 +47,6 @@ fn every_options_help_says_its_default() {
 }
 
 #[test]
-fn completions_know_every_command_and_option() {
-    for (shell, options_as) in [("bash", "--"), ("zsh", "--"), ("fish", "-l ")] {
-        let script = text(&["completions", shell]);
-        for command in commands() {
-            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
-            for option in options(&command) {
-                assert!(script.contains(&format!("{options_as}{option}")), "{shell}: {option}");
-            }
-        }
-    }
-    if let Ok(checked) =
-        Command::new("bash").args(["-n", "-c", &text(&["completions", "bash"])]).status()
-    {
-        assert!(checked.success(), "bash refuses the script");
-    }
-}
-
-#[test]
 fn the_manual_page_has_every_command_and_option() {
     let page = text(&["man"]);
     assert!(page.starts_with(".ie \\n(.g") && page.contains("\n.TH docker-credential-quayfed 1 "));

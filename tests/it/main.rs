@@ -13,6 +13,7 @@ mod screens;
 mod scripts;
 mod simulation;
 
+mod completions;
 mod configuration;
 mod configure;
 mod doctor;
