@@ -20,8 +20,8 @@ demo: ## show the whole way on this machine, and leave nothing behind
 	@scripts/demo
 
 test: ## pass every test
-	@scripts/install-packages strace util-linux groff-base systemd python3-prometheus-client \
-		zsh fish ca-certificates
+	@scripts/install-packages strace util-linux groff-base libcap2-bin systemd python3-prometheus-client \
+		ca-certificates
 	$(CARGO) test --workspace --locked
 	@scripts/test-as-user
 	@$(MAKE) --no-print-directory e2e

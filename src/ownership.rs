@@ -8,21 +8,31 @@ use std::path::Path;
 use crate::failure::Failure;
 use crate::files::{self, InputError, read_input};
 use crate::secret::Secret;
-use crate::world::World;
+use crate::world::{Gained, World};
 
 /// The largest secret that is read, in bytes.
 const LARGEST_SECRET: u64 = 64 * 1024;
 
-/// Why this process must not do anything: it was made set-user-ID or set-group-ID, so whoever calls
-/// it chooses what it reads and writes in another's name (rule R5).
+/// Why this process must not do anything: it gained something over its caller when it was started,
+/// so whoever calls it chooses what it reads and writes with rights that are not theirs (rule R5).
 pub fn caller_fault(world: &World) -> Option<Failure> {
-    world.caller.is_set_user_id().then(|| {
-        Failure::new(
-            "the program was made set-user-ID or set-group-ID: it runs as somebody else than its \
-             caller",
+    let (cause, hint) = match world.caller.has_gained()? {
+        Gained::Identity => (
+            "the program was made set-user-ID or set-group-ID: it runs as a different user than \
+             its caller",
             "remove the bit (chmod ug-s) and let each user call the program as themselves",
-        )
-    })
+        ),
+        Gained::Capabilities => (
+            "the program has file capabilities: it may do more than its caller",
+            "remove them (setcap -r) and let each user call the program as themselves",
+        ),
+        Gained::Domain => (
+            "a security module (SELinux, AppArmor) runs the program in a domain of its own: it may \
+             do more than its caller",
+            "let the policy run it in its caller's domain, or allow `noatsecure` for that change",
+        ),
+    };
+    Some(Failure::new(cause, hint))
 }
 
 /// Why a file or folder must not be trusted: it belongs neither to root nor to the caller, or

@@ -45,8 +45,8 @@ impl World {
         let environment = Environment(Variables::OfProcess);
         let caller = Caller::of_process();
         let clock = SystemClock;
-        // Whoever calls a set-user-ID program would choose a file of another's to write to.
-        let log = if caller.is_set_user_id() {
+        // Whoever calls a program that gains rights would choose a file of another's to write to.
+        let log = if caller.has_gained().is_some() {
             Log::silent()
         } else {
             Log::from_variables(
@@ -284,7 +284,8 @@ fn fill_with_random(bytes: &mut [u8]) {
 #[derive(Debug)]
 pub struct Caller {
     uid: u32,
-    is_set_user_id: bool,
+    gid: OnceCell<u32>,
+    has_gained: Option<Gained>,
     namespace: OnceCell<UserNamespace>,
 }
 
@@ -304,15 +305,15 @@ impl Caller {
     fn of_process() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
-            is_set_user_id: rustix::process::getuid() != rustix::process::geteuid()
-                || rustix::process::getgid() != rustix::process::getegid(),
+            gid: OnceCell::new(),
+            has_gained: secure_execution::requires_secure_execution().then(Gained::of_process),
             namespace: OnceCell::new(),
         }
     }
 
-    /// A caller for a test.
+    /// A caller for a test; its group has the number of the user.
     pub fn of(uid: u32, namespace: UserNamespace) -> Self {
-        Self { uid, is_set_user_id: false, namespace: OnceCell::from(namespace) }
+        Self { uid, gid: uid.into(), has_gained: None, namespace: namespace.into() }
     }
 
     /// The effective user id.
@@ -320,16 +321,36 @@ impl Caller {
         self.uid
     }
 
-    /// Whether real and effective user or group differ: the program was made set-user-ID or
-    /// set-group-ID, and whoever calls it chooses what it reads and writes in another's name.
-    pub const fn is_set_user_id(&self) -> bool {
-        self.is_set_user_id
+    /// Whether a group is the one that the caller's own files belong to. One that the user namespace
+    /// does not know is nobody's: all of them look alike there.
+    pub fn is_primary_group(&self, gid: u32) -> bool {
+        let own = *self.gid.get_or_init(|| rustix::process::getegid().as_raw());
+        gid == own && (self.namespace().is_initial || gid != overflow_gid())
+    }
+
+    /// What the program gained over its caller when it was started, by the kernel's own word
+    /// (`AT_SECURE`, getauxval(3)): whoever calls it chooses what it reads and writes with rights
+    /// that are not theirs.
+    pub const fn has_gained(&self) -> Option<Gained> {
+        self.has_gained
     }
 
     /// The user id as the host counts it, to be told to people: in rootless podman's namespace the
     /// caller is uid 0 to itself.
     pub fn uid_on_the_host(&self) -> u32 {
         if self.uid == 0 { self.namespace().uid_in_parent } else { self.uid }
+    }
+
+    /// An owner as the host counts it, to be told to people.
+    pub fn owner_on_the_host(&self, uid: u32) -> u32 {
+        if uid == self.uid {
+            return self.uid_on_the_host();
+        }
+        if self.namespace().is_initial {
+            return uid;
+        }
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        uid_in_parent(&map, uid).unwrap_or(uid)
     }
 
     /// Whether a folder's owner may be the host's root: uid 0, or in a user namespace the overflow
@@ -345,6 +366,38 @@ impl Caller {
     pub fn namespace(&self) -> UserNamespace {
         *self.namespace.get_or_init(|| UserNamespace::of_process(self.uid))
     }
+}
+
+/// What a program gains when it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gained {
+    /// Another user or group: it was made set-user-ID or set-group-ID.
+    Identity,
+    /// Capabilities: they are written in its file.
+    Capabilities,
+    /// What a security module gives it: the domain or profile that it runs in is another one.
+    Domain,
+}
+
+impl Gained {
+    fn of_process() -> Self {
+        use rustix::process::{getegid, geteuid, getgid, getuid};
+        let is_another = getuid() != geteuid() || getgid() != getegid();
+        if is_another {
+            return Self::Identity;
+        }
+        match rustix::thread::capabilities(None) {
+            Ok(sets) if sets.permitted.is_empty() || geteuid().is_root() => Self::Domain,
+            _ => Self::Capabilities,
+        }
+    }
+}
+
+/// The group id that every group without a mapping appears as.
+fn overflow_gid() -> u32 {
+    const USUAL: u32 = 65534;
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowgid").unwrap_or_default();
+    overflow.trim().parse().unwrap_or(USUAL)
 }
 
 impl UserNamespace {

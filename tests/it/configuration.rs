@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::process::Command;
 
 use quayfed_sandbox::{EXCHANGE_PATH, Need, Sandbox, TokenShape, lacks};
 
@@ -331,6 +332,47 @@ fn r5_a_set_user_id_program_is_refused() {
         }
     }
     assert_eq!(fs::read_dir(&others).expect("a folder").count(), 0);
+}
+
+#[test]
+fn r5_a_program_with_file_capabilities_is_refused() {
+    if lacks(Need::Root) || lacks(Need::Program("setcap")) {
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let host = sandbox.quay().host();
+    // Not in memory: capabilities are kept where extended attributes are.
+    let folder = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a folder");
+    let program = folder.path().join("docker-credential-quayfed");
+    let copied = Command::new("cp").arg(crate::binary::program()).arg(&program).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let run = |verb: &str| {
+        let mut command = home.command(&program);
+        command.arg(verb);
+        let output = crate::binary::start(command, &host).wait_with_output();
+        crate::binary::Ran::from(output.expect("an end"))
+    };
+    run("get").token();
+    let setcap = |arguments: &[&str]| {
+        let status = Command::new("setcap").args(arguments).arg(&program).status();
+        assert!(status.is_ok_and(|status| status.success()), "setcap (libcap2-bin)");
+    };
+    setcap(&["cap_dac_read_search=ep"]);
+    let ran = run("get");
+    assert_eq!(
+        (ran.cause(), ran.hint()),
+        (
+            "the program has file capabilities: it may do more than its caller",
+            "remove them (setcap -r) and let each user call the program as themselves"
+        )
+    );
+    assert_eq!(run("list").stdout, "{}\n");
+    setcap(&["-r"]);
+    run("get").token();
 }
 
 #[test]
