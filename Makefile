@@ -21,7 +21,7 @@ demo: ## show the whole way on this machine, and leave nothing behind
 
 test: ## pass every test
 	@scripts/install-packages strace util-linux groff-base libcap2-bin systemd python3-prometheus-client \
-		ca-certificates
+		zsh fish ca-certificates
 	$(CARGO) test --workspace --locked
 	@scripts/test-as-user
 	@$(MAKE) --no-print-directory e2e

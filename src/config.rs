@@ -24,6 +24,7 @@ mod values;
 pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 pub use fingerprint::Fingerprint;
 pub use keys::key_names;
@@ -67,6 +68,12 @@ pub fn load_settings(world: &World) -> Result<Settings, Failure> {
     let mut settings = load(world)?.settings;
     settings.rules.extend(rule_from_variables(world)?.map(|rule| *rule));
     Ok(settings)
+}
+
+/// The rules that one text makes, called `path` in what is wrong with it.
+pub fn settings_in(path: &Path, text: &str) -> Result<Settings, Failure> {
+    let documents = [Document::parse(path, text)?];
+    Ok(settings_of(&documents)?.0)
 }
 
 /// The identities of the files by their names, whether a rule uses them or not: each, or why it

@@ -2,6 +2,7 @@
 //! that names fs2.
 
 pub mod editing;
+pub mod way;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};

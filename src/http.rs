@@ -116,6 +116,8 @@ pub struct TransportError {
 pub enum TransportFault {
     /// The connection's `ca_file` cannot be used: nothing was sent.
     CaFile,
+    /// The connection's `ca_file` can be changed by others: nothing was sent.
+    UntrustedCaFile,
     /// The system's certificates cannot be used: nothing was sent.
     SystemRoots,
     /// The proxy that is set cannot be used: nothing was sent.
@@ -155,6 +157,7 @@ impl TransportFault {
     const fn step_failure_kind(self) -> StepFailureKind {
         match self {
             Self::CaFile
+            | Self::UntrustedCaFile
             | Self::SystemRoots
             | Self::ProxySetting
             | Self::Setup
@@ -171,6 +174,10 @@ impl TransportFault {
         match self {
             Self::CaFile => format!(
                 "{ca_file} must name a readable file of CA certificates in PEM (BEGIN CERTIFICATE)"
+            ),
+            Self::UntrustedCaFile => format!(
+                "whoever can change it says whom this host trusts: mend that, or let {ca_file} name \
+                 a copy that only root or you can change"
             ),
             Self::SystemRoots => format!(
                 "install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE or \
@@ -335,7 +342,7 @@ impl<'w> HttpTransport<'w> {
     fn build(&self, connection: &Connection) -> Result<Client, TransportError> {
         let mut roots = self.roots()?.clone();
         if let Some(file) = &connection.ca_file {
-            trust::add_ca_file(&mut roots, file)?;
+            trust::add_ca_file(self.world, &mut roots, file)?;
         }
         let has_roots = !roots.is_empty();
         let proxy = Proxy::of(self.world, &connection.proxy)?;

@@ -91,8 +91,7 @@ pub struct Fetched {
 /// is none, is a failure here, before anything is sent; an expired token is not.
 pub fn at_hand(world: &World, bearer: &Bearer) -> Result<AtHand, AtKey> {
     let secret_key = |place: &SecretPlace| {
-        // Whether its file may be readable is judged where the secret is sent.
-        let secret = client_credentials::read_secret(world, place, Readers::Anybody)?;
+        let secret = client_credentials::read_secret(world, place, Readers::NotAsked)?;
         Ok(AtHand { key: Some(key_of_secret(&secret)), token: None })
     };
     match bearer {

@@ -3,9 +3,10 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::files::way::{Part, PartKind, way_to};
 use crate::files::{self, InputError, read_input};
 use crate::secret::Secret;
 use crate::world::{Gained, World};
@@ -35,30 +36,327 @@ pub fn caller_fault(world: &World) -> Option<Failure> {
     Some(Failure::new(cause, hint))
 }
 
-/// Why a file or folder must not be trusted: it belongs neither to root nor to the caller, or
-/// group or others can write to it (rules R5 and R24). `metadata` is that of its open handle.
-/// Users are never looked up by name.
-pub fn owner_fault(world: &World, path: &Path, metadata: &Metadata) -> Option<Failure> {
+/// What is read from a file that must be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A configuration, or a folder of drop-ins.
+    Configuration,
+    /// A secret.
+    Secret,
+    /// Certificates of a CA.
+    Certificates,
+}
+
+/// Why what was read at `path` must not be trusted: because of itself ([`owner_fault`]) or because
+/// of the way to it (rule R32). `metadata` is that of the handle that it was read from. The way is
+/// looked at afterwards: where nobody else can change any part of it, it cannot have been another
+/// one before.
+pub fn trust_fault(world: &World, path: &Path, metadata: &Metadata, of: Use) -> Option<Failure> {
+    if metadata.is_file()
+        && let Some(failure) = owner_fault(world, path, metadata, of)
+    {
+        return Some(failure);
+    }
+    let parts = match way_to(path) {
+        Ok(parts) => parts,
+        Err(error) => {
+            return Some(Failure::new(
+                format!(
+                    "the way to {} cannot be looked at ({})",
+                    path.display(),
+                    files::describe(&error)
+                ),
+                "try again; it may have changed just now",
+            ));
+        }
+    };
+    let is_the_same =
+        parts.last().is_some_and(|end| end.identity == (metadata.dev(), metadata.ino()));
+    let way = Way { world, path, parts: &parts, of };
+    way.pseudo_fault().or_else(|| {
+        if is_the_same {
+            return way.folders_fault();
+        }
+        Some(Failure::new(
+            format!("{} was replaced while it was read", path.display()),
+            "try again",
+        ))
+    })
+}
+
+/// The way to a file, with what it is judged by.
+struct Way<'a> {
+    world: &'a World,
+    path: &'a Path,
+    parts: &'a [Part],
+    of: Use,
+}
+
+impl Way<'_> {
+    /// What stands in a file of a pseudo file system is said by a process, whoever owns the file.
+    fn pseudo_fault(&self) -> Option<Failure> {
+        let (part, kind) = self.parts.iter().rev().find_map(|part| Some((part, part.pseudo?)))?;
+        let path = self.path.display();
+        let leads = if self.path == part.path {
+            format!("{path} is")
+        } else {
+            format!("{path} leads to {},", part.path.display())
+        };
+        Some(Failure::new(
+            format!(
+                "{leads} on a pseudo file system ({kind}), where processes say what a file holds"
+            ),
+            "name a regular file on a disk or in memory",
+        ))
+    }
+
+    fn folders_fault(&self) -> Option<Failure> {
+        // The last folder that somebody unknown owns, until one of the caller's own follows.
+        let mut unknown = None;
+        for part in self.parts {
+            if let Some(failure) = self.shared_fault(part) {
+                return Some(failure);
+            }
+            if part.kind != PartKind::Folder {
+                continue;
+            }
+            if is_foreign_to_the_namespace(self.world, part.uid) {
+                unknown = Some(part);
+            } else if part.uid != 0 && part.uid != self.world.caller.uid() {
+                return Some(self.owner_fault(part));
+            } else {
+                unknown = None;
+            }
+            if self.is_open(part) && !is_sticky(part) {
+                return Some(self.open_fault(part));
+            }
+        }
+        let end = self.parts.last()?;
+        let is_in_a_place_of_root =
+            || roots_places(self.world, self.of).iter().any(|root| end.path.starts_with(root));
+        unknown.filter(|_| !is_in_a_place_of_root()).map(|folder| self.unknown_fault(folder))
+    }
+
+    /// Whether others than the owner can write to a folder. On a read-only mount nobody can, as far
+    /// as this host goes: what Kubernetes mounts into a pod has mode 0777 there.
+    fn is_open(&self, folder: &Part) -> bool {
+        let caller = &self.world.caller;
+        let is_root = caller.uid() == 0 && caller.namespace().is_initial;
+        let is_known = !is_foreign_to_the_namespace(self.world, folder.uid);
+        // A umask of 002 leaves folders that the user's own group can write to.
+        let is_own_group = || {
+            !is_root && is_known && !folder.has_access_list && caller.is_primary_group(folder.gid)
+        };
+        let by_others = folder.mode & 0o002 != 0;
+        let by_group = folder.mode & 0o020 != 0;
+        (by_others || by_group && !is_own_group()) && !folder.is_read_only
+    }
+
+    /// In a folder with the sticky bit, such as /tmp, others can make entries and can rename their
+    /// own. So they can move a file or a link of ours there that lay in a folder of theirs, but not
+    /// a folder, since moving one takes a right to write into it.
+    fn shared_fault(&self, part: &Part) -> Option<Failure> {
+        let folder = &self.parts[part.within?];
+        if !is_sticky(folder) || !self.is_open(folder) {
+            return None;
+        }
+        let shown = folder.path.display();
+        let mode = folder.mode;
+        let entry = part.path.display();
+        match part.kind {
+            // The owner of what is mounted in user space is whoever its program says.
+            PartKind::Folder if part.is_in_user_space && !folder.is_in_user_space => {
+                Some(Failure::new(
+                    self.because(format_args!("{entry} is a file system in user space, mounted in {shown}, where everybody can write (mode {mode:04o})")),
+                    self.elsewhere(),
+                ))
+            }
+            // Whose it is is asked with the other folders; what nobody knows the owner of may be
+            // anybody's.
+            PartKind::Folder if is_foreign_to_the_namespace(self.world, part.uid) => {
+                Some(self.unknown_fault(part))
+            }
+            PartKind::Folder => None,
+            PartKind::Link => Some(Failure::new(
+                self.because(format_args!("{entry} is a symbolic link in {shown}, where everybody can write (mode {mode:04o})")),
+                "name the file that it leads to",
+            )),
+            PartKind::End => Some(Failure::new(
+                self.because(format_args!("it lies in {shown}, where everybody can write (mode {mode:04o})")),
+                format!("move it into a folder of your own there, such as one made by: mktemp -d {}", quoted(&folder.path.join("quayfed.XXXXXX"))),
+            )),
+        }
+    }
+
+    fn because(&self, reason: std::fmt::Arguments<'_>) -> String {
+        format!("{} cannot be trusted: {reason}", self.path.display())
+    }
+
+    fn because_of(&self, folder: &Part, reason: std::fmt::Arguments<'_>) -> String {
+        let shown = folder.path.display();
+        // A folder of drop-ins is itself what is read.
+        if folder.path == self.path {
+            format!("{shown} {reason}")
+        } else {
+            self.because(format_args!("the folder {shown} on the way to it {reason}"))
+        }
+    }
+
+    fn owner_fault(&self, folder: &Part) -> Failure {
+        let caller = &self.world.caller;
+        let mode = folder.mode;
+        let cause = self.because_of(
+            folder,
+            format_args!(
+                "belongs to uid {} (mode {mode:04o}), {}",
+                caller.owner_on_the_host(folder.uid),
+                neither_nor(self.world)
+            ),
+        );
+        let hint = if is_of_the_system(self.world, &folder.path) {
+            let sudo = sudo(self.world);
+            format!(
+                "whoever owns it decides what stands in it: {sudo}chown root: {}",
+                quoted(&folder.path)
+            )
+        } else {
+            self.elsewhere()
+        };
+        Failure::new(cause, hint)
+    }
+
+    fn elsewhere(&self) -> String {
+        elsewhere(self.world, self.path, self.of)
+    }
+
+    fn open_fault(&self, folder: &Part) -> Failure {
+        let uid = self.world.caller.owner_on_the_host(folder.uid);
+        let sudo = if folder.uid == self.world.caller.uid() { "" } else { sudo(self.world) };
+        let mode = folder.mode;
+        Failure::new(
+            self.because_of(
+                folder,
+                format_args!(
+                    "can be written by others than its owner (uid {uid}, mode {mode:04o})"
+                ),
+            ),
+            format!("take that right away: {sudo}chmod go-w {}", quoted(&folder.path)),
+        )
+    }
+
+    fn unknown_fault(&self, folder: &Part) -> Failure {
+        let (mode, uid) = (folder.mode, folder.uid);
+        Failure::new(
+            self.because_of(
+                folder,
+                format_args!(
+                    "belongs to uid {uid} (mode {mode:04o}), which in this user namespace stands \
+                     for everybody outside of it"
+                ),
+            ),
+            known_places(self.world, self.of),
+        )
+    }
+}
+
+/// The way around a file or a folder that has to stay somebody else's: a copy.
+fn elsewhere(world: &World, path: &Path, of: Use) -> String {
+    let own = if world.caller.uid() == 0 && world.caller.namespace().is_initial {
+        Some(world.places.system_configuration.to_path_buf())
+    } else {
+        world.user_configuration().map(|folder| folder.join("quayfed"))
+    };
+    let mode = if of == Use::Secret { "600" } else { "644" };
+    match (own, path.file_name()) {
+        (Some(own), Some(name)) if !path.starts_with(&own) => format!(
+            "keep a copy where nobody else can change it, and name that: install -m {mode} {} {}",
+            quoted(path),
+            quoted(&own.join(name))
+        ),
+        _ => "keep it where only root or the user running this can write".to_owned(),
+    }
+}
+
+fn is_sticky(folder: &Part) -> bool {
+    folder.mode & 0o1000 != 0
+}
+
+/// Whether a folder is nobody's home, so that its owner may be set right.
+fn is_of_the_system(world: &World, folder: &Path) -> bool {
+    let etc = world.places.system_configuration.parent();
+    etc.is_some_and(|etc| folder.starts_with(etc))
+        || ["/usr", "/opt"].iter().any(|root| folder.starts_with(root))
+}
+
+/// What stands before a command that only root may give.
+fn sudo(world: &World) -> &'static str {
+    if world.caller.uid() == 0 && world.caller.namespace().is_initial { "" } else { "sudo " }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Whom something does not belong to, but should.
+fn neither_nor(world: &World) -> String {
+    match world.caller.uid() {
+        0 if world.caller.namespace().is_initial => "not to root".to_owned(),
+        _ => format!(
+            "neither to root nor to the user running this (uid {})",
+            world.caller.uid_on_the_host()
+        ),
+    }
+}
+
+/// Why a file must not be trusted, going by its handle's `metadata`: it belongs neither to root nor
+/// to the caller, or group or others can write to it (rules R5 and R24). Users are never looked up
+/// by name.
+pub fn owner_fault(world: &World, path: &Path, metadata: &Metadata, of: Use) -> Option<Failure> {
     let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let shown = path.display();
+    let caller = &world.caller;
+    let on_the_host = caller.owner_on_the_host(uid);
     if is_foreign_to_the_namespace(world, uid) {
-        if let Some(failure) = fault_outside_of_the_namespace(world, path, metadata) {
+        if let Some(failure) = fault_outside_of_the_namespace(world, path, metadata, of) {
             return Some(failure);
         }
-    } else if uid != 0 && uid != world.caller.uid() {
-        let who = match world.caller.uid() {
-            0 => "not to root".to_owned(),
-            caller => format!("neither to root nor to uid {caller}, who runs this"),
+    } else if uid != 0 && uid != caller.uid() {
+        let hint = if is_of_the_system(world, path) {
+            format!(
+                "whoever owns it decides what stands in it: {}chown root: {}",
+                sudo(world),
+                quoted(path)
+            )
+        } else if of == Use::Configuration && caller.uid() == 0 && caller.namespace().is_initial {
+            // As `sudo -E` has it: what is another's stays theirs.
+            format!(
+                "it is theirs: run this as that user, or with root's own HOME (sudo -H), or let a \
+                 file of root's say it: {} is read for everybody",
+                world.places.system_configuration.join("config.toml").display()
+            )
+        } else if of == Use::Configuration {
+            "it is theirs: run this as that user, or keep a file of your own".to_owned()
+        } else {
+            elsewhere(world, path, of)
         };
         return Some(Failure::new(
-            format!("{shown} belongs to uid {uid} (mode {mode:04o}), {who}"),
-            format!("whoever owns it decides what stands in it: chown root {shown}"),
+            format!(
+                "{shown} belongs to uid {on_the_host} (mode {mode:04o}), {}",
+                neither_nor(world)
+            ),
+            hint,
         ));
     }
     (mode & 0o022 != 0).then(|| {
+        let sudo = if uid == caller.uid() { "" } else { sudo(world) };
         Failure::new(
-            format!("{shown} can be written by others than its owner (uid {uid}, mode {mode:04o})"),
-            format!("take that right away: chmod go-w {shown}"),
+            format!(
+                "{shown} can be written by others than its owner (uid {on_the_host}, mode {mode:04o})"
+            ),
+            format!("take that right away: {sudo}chmod go-w {}", quoted(path)),
         )
     })
 }
@@ -73,16 +371,38 @@ fn is_foreign_to_the_namespace(world: &World, uid: u32) -> bool {
     }
 }
 
+/// The folders into which only the host's root can put files, though its files look like
+/// everybody's in a user namespace (rule R24). What a CA's certificate says is no secret, and the
+/// system's folders for it are many.
+fn roots_places(world: &World, of: Use) -> Vec<PathBuf> {
+    let system = world.places.system_configuration.to_path_buf();
+    match (of, system.parent()) {
+        (Use::Certificates, Some(etc)) => vec![etc.to_owned(), "/usr".into()],
+        _ => vec![system, world.places.run.join("quayfed")],
+    }
+}
+
+fn known_places(world: &World, of: Use) -> String {
+    let places: Vec<_> =
+        roots_places(world, of).iter().map(|place| place.display().to_string()).collect();
+    format!(
+        "files of the host's root are known only in {}: keep it there, or let it belong to the user \
+         who runs this, in a folder of theirs",
+        places.join(" and ")
+    )
+}
+
 /// Rootless podman runs its helpers in its user namespace, where the files of the host's root look
 /// like everybody else's. Where only root can put files, it is root's.
 fn fault_outside_of_the_namespace(
     world: &World,
     path: &Path,
     metadata: &Metadata,
+    of: Use,
 ) -> Option<Failure> {
     let (uid, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let shown = path.display();
-    let roots = [world.places.system_configuration.to_path_buf(), world.places.run.join("quayfed")];
+    let roots = roots_places(world, of);
     let Some(resolved) = files::resolved(path, metadata)
         .filter(|resolved| roots.iter().any(|root| resolved.starts_with(root)))
     else {
@@ -91,12 +411,7 @@ fn fault_outside_of_the_namespace(
                 "{shown} belongs to uid {uid} (mode {mode:04o}), which in this user namespace \
                  stands for everybody outside of it"
             ),
-            format!(
-                "files of the host's root are known only in {} and {}: keep it there, or let it \
-                 belong to the user who runs this",
-                roots[0].display(),
-                roots[1].display()
-            ),
+            known_places(world, of),
         ));
     };
     // What cannot be looked at cannot be trusted either.
@@ -108,17 +423,20 @@ fn fault_outside_of_the_namespace(
              can be written by others than its owner",
             open.display()
         ),
-        format!("take that right away: chmod go-w {}", open.display()),
+        format!("take that right away: sudo chmod go-w {}", quoted(open)),
     ))
 }
 
-/// Who may read a secret file besides its owner and its group.
+/// What a secret file is read for, and so who may read it besides its owner and its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Nobody, unless the place of the file bars them or is made for secrets.
+    /// To be sent: nobody, unless the place of the file bars them or is made for secrets.
     NoOthers,
-    /// Anybody: `allow_readable_secret = true`.
+    /// To be sent: anybody, since the operator says so (`allow_readable_secret = true`).
     Anybody,
+    /// To look up what was obtained with it: neither readers nor the way to it are asked after, which
+    /// is done where it is sent. A cached `get` does this.
+    NotAsked,
 }
 
 /// Reads a secret from a file that the configuration names: text in UTF-8, without the line ends
@@ -131,7 +449,13 @@ pub fn read_secret_file(
     let input =
         read_input(path, LARGEST_SECRET).map_err(|error| unreadable(world, path, &error))?;
     let bytes = Secret::new(input.bytes);
-    if let Some(failure) = owner_fault(world, path, &input.metadata) {
+    let fault = match readers {
+        Readers::NotAsked => owner_fault(world, path, &input.metadata, Use::Secret),
+        Readers::NoOthers | Readers::Anybody => {
+            trust_fault(world, path, &input.metadata, Use::Secret)
+        }
+    };
+    if let Some(failure) = fault {
         return Err(failure);
     }
     if readers == Readers::NoOthers
@@ -162,7 +486,7 @@ fn unreadable(world: &World, path: &Path, error: &InputError) -> Failure {
             "write the secret into it (mode 0600), or correct the path".to_owned()
         }
         InputError::Unreadable(_) => {
-            format!("it must be readable by uid {}, who runs this", world.caller.uid_on_the_host())
+            format!("let the user running this (uid {}) read it", world.caller.uid_on_the_host())
         }
         InputError::NotAFile => "name the file that holds the secret".to_owned(),
         InputError::TooLarge(_) => "write the secret alone into it".to_owned(),
@@ -180,11 +504,12 @@ fn readable_fault(world: &World, path: &Path, metadata: &Metadata) -> Option<Fai
     Some(Failure::new(
         format!(
             "the secret file {shown} can be read by everybody (uid {}, mode {mode:04o})",
-            metadata.uid()
+            world.caller.owner_on_the_host(metadata.uid())
         ),
         format!(
-            "take that right away (chmod o-r {shown}), or set `allow_readable_secret = true` where \
-             everybody on this host may have the secret"
+            "take that right away (chmod o-r {}), or set `allow_readable_secret = true` where \
+             everybody on this host may have the secret",
+            quoted(path)
         ),
     ))
 }
@@ -279,7 +604,8 @@ mod tests {
             let path = self.write(name, mode, "");
             chown(&path, Some(uid), None).expect("root can give files away");
             let metadata = std::fs::metadata(&path).expect("a file");
-            owner_fault(&self.world, &path, &metadata).map(|failure| self.shortened(&failure))
+            owner_fault(&self.world, &path, &metadata, Use::Configuration)
+                .map(|failure| self.shortened(&failure))
         }
 
         fn read(&self, path: &Path, readers: Readers) -> Result<String, String> {
@@ -305,8 +631,8 @@ mod tests {
         assert_eq!(
             user.fault("f", 1001, 0o644).as_deref(),
             Some(
-                "/f belongs to uid 1001 (mode 0644), neither to root nor to uid 1000, who runs \
-                 this; whoever owns it decides what stands in it: chown root /f"
+                "/f belongs to uid 1001 (mode 0644), neither to root nor to the user running this \
+                 (uid 1000); it is theirs: run this as that user, or keep a file of your own"
             )
         );
         let root = Desk::of(Caller::of(0, INITIAL));
@@ -314,8 +640,17 @@ mod tests {
         assert_eq!(
             root.fault("f", 1000, 0o644).as_deref(),
             Some(
-                "/f belongs to uid 1000 (mode 0644), not to root; whoever owns it decides what \
-                 stands in it: chown root /f"
+                "/f belongs to uid 1000 (mode 0644), not to root; it is theirs: run this as that \
+                 user, or with root's own HOME (sudo -H), or let a file of root's say it: \
+                 /etc/quayfed/config.toml is read for everybody"
+            )
+        );
+        // Below /etc nothing is anybody's home.
+        assert_eq!(
+            root.fault("etc/quayfed/f", 1000, 0o644).as_deref(),
+            Some(
+                "/etc/quayfed/f belongs to uid 1000 (mode 0644), not to root; whoever owns it \
+                 decides what stands in it: chown root: /etc/quayfed/f"
             )
         );
     }
@@ -327,7 +662,8 @@ mod tests {
         for (mode, is_fault) in [(0o644, false), (0o664, true), (0o602, true), (0o640, false)] {
             let path = desk.write("f", mode, "");
             let metadata = std::fs::metadata(&path).expect("a file");
-            let fault = owner_fault(&desk.world, &path, &metadata).map(|it| desk.shortened(&it));
+            let fault = owner_fault(&desk.world, &path, &metadata, Use::Secret)
+                .map(|it| desk.shortened(&it));
             let wanted = format!(
                 "/f can be written by others than its owner (uid {uid}, mode {mode:04o}); take \
                  that right away: chmod go-w /f"
@@ -360,7 +696,7 @@ mod tests {
         let wanted = "/home/config.toml belongs to uid 65534 (mode 0644), which in this user \
                       namespace stands for everybody outside of it; files of the host's root are \
                       known only in /etc/quayfed and /run/quayfed: keep it there, or let it belong \
-                      to the user who runs this";
+                      to the user who runs this, in a folder of theirs";
         assert_eq!(desk.fault("home/config.toml", OVERFLOW, 0o644).as_deref(), Some(wanted));
         assert!(desk.fault("etc/quayfedx/config.toml", OVERFLOW, 0o644).is_some());
         assert!(desk.fault("etc/quayfed/config.toml", OVERFLOW, 0o664).is_some());
@@ -378,7 +714,7 @@ mod tests {
         let link = desk.path("etc/quayfed/config.toml");
         symlink(&outside, &link).expect("a link");
         let metadata = std::fs::metadata(&link).expect("a file");
-        assert!(owner_fault(&desk.world, &link, &metadata).is_some());
+        assert!(owner_fault(&desk.world, &link, &metadata, Use::Secret).is_some());
     }
 
     #[test]
@@ -394,7 +730,7 @@ mod tests {
             Some(
                 "/etc/quayfed/config.toml belongs to uid 65534 (mode 0644), who need not be the \
                  host's root: /etc can be written by others than its owner; take that right away: \
-                 chmod go-w /etc"
+                 sudo chmod go-w /etc"
             )
         );
     }
@@ -406,6 +742,281 @@ mod tests {
         }
         let desk = Desk::of(Caller::of(OVERFLOW, ROOTLESS));
         assert!(desk.fault("home/config.toml", OVERFLOW, 0o600).is_some());
+    }
+
+    impl Desk {
+        /// Makes a folder with this owner, group and mode.
+        fn make_folder(&self, name: &str, uid: u32, gid: u32, mode: u32) -> PathBuf {
+            let path = self.path(name);
+            std::fs::create_dir_all(&path).expect("a folder");
+            if rustix::process::geteuid().is_root() {
+                chown(&path, Some(uid), Some(gid)).expect("root can give folders away");
+            }
+            self.set_mode(name, mode);
+            path
+        }
+
+        /// What is said of the way to a file.
+        fn way(&self, path: &Path) -> Option<String> {
+            let metadata = std::fs::metadata(path).expect("a file");
+            trust_fault(&self.world, path, &metadata, Use::Secret)
+                .map(|failure| self.shortened(&failure))
+        }
+
+        /// What is said of the way to `w/f`, a file of the caller's in a folder such as this.
+        fn way_in(&self, uid: u32, gid: u32, mode: u32) -> Option<String> {
+            let path = self.write("w/f", 0o600, "");
+            let caller = self.world.caller.uid();
+            chown(&path, Some(caller), Some(caller)).expect("root can give files away");
+            self.make_folder("w", uid, gid, mode);
+            self.way(&path)
+        }
+    }
+
+    #[test]
+    fn r32_every_folder_belongs_to_root_or_the_caller_and_nobody_else_can_write_to_it() {
+        if lacks(Need::Root) {
+            return;
+        }
+        let theirs = |mode: &str, who: &str, copy: &str| {
+            Some(format!(
+                "/w/f cannot be trusted: the folder /w on the way to it belongs to uid 1001 (mode \
+                 {mode}), {who}; keep a copy where nobody else can change it, and name that: \
+                 install -m 600 /w/f {copy}"
+            ))
+        };
+        let open = |uid: u32, mode: &str, command: &str| {
+            Some(format!(
+                "/w/f cannot be trusted: the folder /w on the way to it can be written by others \
+                 than its owner (uid {uid}, mode {mode}); take that right away: {command} /w"
+            ))
+        };
+        let (root, user) = (Desk::of(Caller::of(0, INITIAL)), Desk::of(Caller::of(1000, INITIAL)));
+        root.world.places.user_configuration.set(None).expect("not asked yet");
+        let own = Some(PathBuf::from("/home/me/.config"));
+        user.world.places.user_configuration.set(own).expect("not asked yet");
+        let not_root = "not to root";
+        let neither = "neither to root nor to the user running this (uid 1000)";
+        let mine = "/home/me/.config/quayfed/f";
+        for (desk, (uid, gid, mode), wanted) in [
+            (&root, (0, 0, 0o755), None),
+            (&root, (0, 0, 0o700), None),
+            (&root, (0, 0, 0o775), open(0, "0775", "chmod go-w")),
+            (&root, (0, 1000, 0o777), open(0, "0777", "chmod go-w")),
+            (&root, (1001, 0, 0o755), theirs("0755", not_root, "/etc/quayfed/f")),
+            (&user, (0, 0, 0o755), None),
+            (&user, (1000, 1000, 0o755), None),
+            // A umask of 002.
+            (&user, (1000, 1000, 0o775), None),
+            (&user, (0, 1000, 0o2775), None),
+            (&user, (1000, 1001, 0o775), open(1000, "0775", "chmod go-w")),
+            (&user, (0, 0, 0o775), open(0, "0775", "sudo chmod go-w")),
+            (&user, (1000, 1000, 0o777), open(1000, "0777", "chmod go-w")),
+            (&user, (1000, 1000, 0o757), open(1000, "0757", "chmod go-w")),
+            (&user, (1001, 1000, 0o755), theirs("0755", neither, mine)),
+            (&user, (1001, 1000, 0o775), theirs("0775", neither, mine)),
+        ] {
+            let caller = desk.world.caller.uid();
+            assert_eq!(desk.way_in(uid, gid, mode), wanted, "{caller}: {uid}:{gid} {mode:04o}");
+        }
+    }
+
+    #[test]
+    fn r32_what_may_be_set_right_is_and_a_name_stands_as_a_shell_takes_it() {
+        if lacks(Need::Root) {
+            return;
+        }
+        for (caller, sudo) in [(0, ""), (1000, "sudo ")] {
+            let desk = Desk::of(Caller::of(caller, INITIAL));
+            let path = desk.write("etc/a b/f", 0o600, "");
+            chown(&path, Some(caller), None).expect("root can give files away");
+            desk.make_folder("etc/a b", 1001, 0, 0o755);
+            let said = desk.way(&path).expect("a fault");
+            let wanted =
+                format!("; whoever owns it decides what stands in it: {sudo}chown root: '/");
+            assert!(said.contains(&wanted) && said.ends_with("/etc/a b'"), "{said}");
+        }
+    }
+
+    #[test]
+    fn r32_a_group_that_more_users_than_its_own_can_write_through_does_not_pass() {
+        if lacks(Need::Root) {
+            return;
+        }
+        let desk = Desk::of(Caller::of(1000, INITIAL));
+        assert_eq!(desk.way_in(1000, 1000, 0o770), None);
+        // user::rwx, user:1001:rwx, group::r-x, mask::rwx, other::--- (acl(5), the kernel's form).
+        let entry = |tag: u16, rights: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let undefined = u32::MAX;
+        let list = [
+            2u32.to_le_bytes().to_vec(),
+            entry(0x01, 7, undefined),
+            entry(0x02, 7, 1001),
+            entry(0x04, 5, undefined),
+            entry(0x10, 7, undefined),
+            entry(0x20, 0, undefined),
+        ]
+        .concat();
+        let flags = rustix::fs::XattrFlags::empty();
+        let folder = desk.path("w");
+        match rustix::fs::setxattr(&folder, "system.posix_acl_access", &list, flags) {
+            // Not every file system has such lists.
+            Err(rustix::io::Errno::OPNOTSUPP) => return,
+            set => set.expect("a list"),
+        }
+        let said = desk.way(&desk.path("w/f")).expect("a fault");
+        assert!(said.contains("/w on the way to it can be written by others"), "{said}");
+    }
+
+    #[test]
+    fn r32_the_folders_of_followed_links_count_too() {
+        if lacks(Need::Root) {
+            return;
+        }
+        let desk = Desk::of(Caller::of(1000, INITIAL));
+        desk.write("good/f", 0o644, "");
+        desk.make_folder("theirs", 0, 0, 0o755);
+        symlink("../good/f", desk.path("theirs/link")).expect("a link");
+        desk.make_folder("mine", 0, 0, 0o755);
+        // Through a folder of another's, absolute and relative, and by way of a linked folder.
+        symlink(desk.path("theirs/link"), desk.path("mine/absolute")).expect("a link");
+        symlink("../theirs/link", desk.path("mine/relative")).expect("a link");
+        symlink("../theirs", desk.path("mine/folder")).expect("a link");
+        symlink("relative", desk.path("mine/chain")).expect("a link");
+        let ways = ["absolute", "relative", "folder/link", "folder/../good/f", "chain"];
+        for name in ways {
+            assert_eq!(desk.way(&desk.path("mine").join(name)), None, "{name}");
+        }
+        desk.make_folder("theirs", 1001, 0, 0o755);
+        for name in ways {
+            let path = desk.path("mine").join(name);
+            let said = desk.way(&path).expect(name);
+            assert!(
+                said.contains("the folder /theirs on the way to it belongs to uid 1001"),
+                "{said}"
+            );
+            assert!(desk.read(&path, Readers::Anybody).is_err());
+            // What only tells a cached token apart is not sent, and costs a `get` no look.
+            assert!(desk.read(&path, Readers::NotAsked).is_err_and(|said| said.contains("empty")));
+        }
+        assert_eq!(desk.way(&desk.path("good/f")), None);
+    }
+
+    #[test]
+    fn r32_a_way_through_a_folder_for_everybody_leads_into_a_folder_of_the_callers_own() {
+        if lacks(Need::Root) {
+            return;
+        }
+        for caller in [0, 1000] {
+            let desk = Desk::of(Caller::of(caller, INITIAL));
+            desk.make_folder("tmp", 0, 0, 0o1777);
+            let own = |name: &str| {
+                let path = desk.write(name, 0o600, "");
+                chown(&path, Some(caller), None).expect("root can give files away");
+                path
+            };
+            let mine = own("tmp/mine/f");
+            desk.make_folder("tmp/mine", caller, caller, 0o700);
+            assert_eq!(desk.way(&mine), None);
+            desk.make_folder("tmp/theirs", 1001, 1001, 0o755);
+            let said = desk.way(&own("tmp/theirs/f")).expect("a fault");
+            assert!(said.contains("/tmp/theirs on the way to it belongs to uid 1001"), "{said}");
+            assert_eq!(
+                desk.way(&own("tmp/f")).as_deref(),
+                Some(
+                    "/tmp/f cannot be trusted: it lies in /tmp, where everybody can write (mode \
+                     1777); move it into a folder of your own there, such as one made by: mktemp \
+                     -d /tmp/quayfed.XXXXXX"
+                )
+            );
+            symlink("mine/f", desk.path("tmp/link")).expect("a link");
+            assert_eq!(
+                desk.way(&desk.path("tmp/link")).as_deref(),
+                Some(
+                    "/tmp/link cannot be trusted: /tmp/link is a symbolic link in /tmp, where \
+                     everybody can write (mode 1777); name the file that it leads to"
+                )
+            );
+            // Without the sticky bit anybody can rename anything.
+            desk.make_folder("tmp", 0, 0, 0o777);
+            let said = desk.way(&mine).expect("a fault");
+            assert!(said.contains("the folder /tmp on the way to it can be written"), "{said}");
+        }
+    }
+
+    #[test]
+    fn r32_what_a_process_says_is_no_file_of_roots() {
+        let desk = Desk::of_this_user();
+        let link = desk.path("link");
+        symlink("/proc/self/cmdline", &link).expect("a link");
+        // This test's own process: what it says belongs to whoever runs it.
+        let pid = std::process::id();
+        let metadata = std::fs::metadata(&link).expect("a file");
+        let said = trust_fault(&desk.world, &link, &metadata, Use::Secret).expect("a fault");
+        assert_eq!(
+            desk.shortened(&said),
+            format!(
+                "/link leads to /proc/{pid}/cmdline, on a pseudo file system (proc), where \
+                 processes say what a file holds; name a regular file on a disk or in memory"
+            )
+        );
+        let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
+        assert!(desk.read(&path, Readers::Anybody).is_err_and(|said| said.contains("(proc)")));
+        if Path::new("/sys/kernel/uevent_seqnum").exists() {
+            let said = desk.read(Path::new("/sys/kernel/uevent_seqnum"), Readers::Anybody);
+            assert!(said.is_err_and(|said| said.contains("(sysfs)")));
+        }
+    }
+
+    #[test]
+    fn r32_in_a_user_namespace_a_folder_above_the_users_own_may_be_anybodys_who_alone_writes() {
+        if lacks(Need::Root) {
+            return;
+        }
+        let desk = Desk::of(Caller::of(0, ROOTLESS));
+        desk.make_folder("home", OVERFLOW, OVERFLOW, 0o755);
+        let path = desk.write("home/me/f", 0o600, "");
+        desk.make_folder("home/me", 0, 0, 0o755);
+        assert_eq!(desk.way(&path), None);
+        // The user's own group, where the user is uid 0 of the namespace.
+        desk.make_folder("home/me", 0, 0, 0o775);
+        assert_eq!(desk.way(&path), None);
+        for mode in [0o775, 0o757] {
+            desk.make_folder("home", OVERFLOW, 0, mode);
+            let said = desk.way(&path).expect("a fault");
+            assert!(said.contains("the folder /home on the way to it can be written by"), "{said}");
+        }
+        desk.make_folder("home", OVERFLOW, 0, 0o755);
+        // A folder that is not above one of the user's own may be that of a third user.
+        desk.make_folder("home/me", OVERFLOW, 0, 0o755);
+        assert_eq!(
+            desk.way(&path).as_deref(),
+            Some(
+                "/home/me/f cannot be trusted: the folder /home/me on the way to it belongs to uid \
+                 65534 (mode 0755), which in this user namespace stands for everybody outside of \
+                 it; files of the host's root are known only in /etc/quayfed and /run/quayfed: \
+                 keep it there, or let it belong to the user who runs this, in a folder of theirs"
+            )
+        );
+        // The places of root keep their rule, and certificates have more of them.
+        for (name, of, is_known) in [
+            ("etc/quayfed/f", Use::Secret, true),
+            ("run/quayfed/f", Use::Secret, true),
+            ("etc/pki/ca.pem", Use::Secret, false),
+            ("etc/pki/ca.pem", Use::Certificates, true),
+            ("home/ca.pem", Use::Certificates, false),
+        ] {
+            let path = desk.write(name, 0o644, "");
+            for part in ["etc", "etc/quayfed", "etc/pki", "run", "run/quayfed"] {
+                desk.make_folder(part, OVERFLOW, OVERFLOW, 0o755);
+            }
+            chown(&path, Some(OVERFLOW), Some(OVERFLOW)).expect("root can give files away");
+            let metadata = std::fs::metadata(&path).expect("a file");
+            let fault = trust_fault(&desk.world, &path, &metadata, of);
+            assert_eq!(fault.is_none(), is_known, "{name} {of:?}: {fault:?}");
+        }
     }
 
     #[test]
@@ -496,8 +1107,8 @@ mod tests {
         assert_eq!(
             desk.read(&desk.path("loop"), Readers::NoOthers),
             Err(format!(
-                "the secret file /loop cannot be read (too many levels of symbolic links); it must \
-                 be readable by uid {uid}, who runs this"
+                "the secret file /loop cannot be read (too many levels of symbolic links); let \
+                 the user running this (uid {uid}) read it"
             ))
         );
     }

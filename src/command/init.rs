@@ -14,14 +14,11 @@ use crate::command::words::item;
 use crate::command::{FAILED, WELL};
 use crate::config;
 use crate::failure::Failure;
-use crate::files;
-use crate::log::Log;
 use crate::printable::is_unprintable;
 use crate::protocol::PROGRAM;
-use crate::redaction::Redactor;
 use crate::server::Server;
 use crate::terminal::{Terminal, Tone};
-use crate::world::{Caller, Environment, SystemClock, World};
+use crate::world::World;
 
 /// What `init` takes.
 #[derive(Debug, Args)]
@@ -167,7 +164,7 @@ pub(super) fn run(
         ));
     };
     let draft = Draft::of(arguments, registry);
-    let server = draft.check(world)?;
+    let server = draft.check()?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
         if arguments.json {
             return Err(Failure::new(
@@ -279,23 +276,9 @@ impl Draft {
     }
 
     /// Lets the loader read it; its mistakes are told by the options that they come from.
-    fn check(&self, world: &World) -> Result<Server, Failure> {
-        let (_file, path) = files::editing::unnamed_file(&self.text).map_err(|error| {
-            Failure::new(
-                format!("the configuration cannot be checked ({})", files::describe(&error)),
-                "make memory free, and try again",
-            )
-        })?;
-        let alone = World {
-            environment: Environment::of([("QUAYFED_CONFIG", &path)]),
-            clock: Box::new(SystemClock),
-            random: Box::new(|bytes| bytes.fill(0)),
-            caller: Caller::of(world.caller.uid(), world.caller.namespace()),
-            places: world.places.clone(),
-            log: Log::silent(),
-            redactor: Redactor::default(),
-        };
-        let settings = config::load(&alone).map_err(|failure| self.told(&failure))?.settings;
+    fn check(&self) -> Result<Server, Failure> {
+        let settings = config::settings_in(Path::new(DRAFT), &self.text)
+            .map_err(|failure| self.told(&failure))?;
         match settings.rules.into_iter().next() {
             Some((server, rule)) => rule.map(|_| server).map_err(|failure| self.told(&failure)),
             None => Err(Failure::new("the configuration has no rule", "report this, it is a bug")),
@@ -305,7 +288,7 @@ impl Draft {
     /// A mistake of the configuration, in the words of the command line.
     fn told(&self, failure: &Failure) -> Failure {
         let text = match failure.cause().split_once(": ") {
-            Some((place, text)) if place.starts_with("/proc/") => text,
+            Some((place, text)) if place.starts_with(DRAFT) => text,
             _ => failure.cause(),
         };
         let option = |key: &str| format!("--{}", key.replace('_', "-"));
@@ -332,6 +315,9 @@ impl Draft {
         Failure::new(text, hint)
     }
 }
+
+/// What the file is called before it has a name.
+const DRAFT: &str = "the configuration";
 
 const HEADER: &str = "\
 # docker-credential-quayfed, made by its `init`. Lines with `# key = value` are settings that are

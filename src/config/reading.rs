@@ -10,7 +10,7 @@ use super::fingerprint::{Fingerprint, is_absence};
 use super::search_path::{SearchPath, users_own};
 use crate::failure::Failure;
 use crate::files::{InputError, Stamp, list_input, read_input};
-use crate::ownership::owner_fault;
+use crate::ownership::{Use, trust_fault};
 use crate::world::World;
 
 /// The largest configuration file, in bytes: ten thousand registries fit in.
@@ -86,7 +86,7 @@ impl<'a> Reading<'a> {
     /// Adds the stamp of what was opened, before anybody trusts it.
     fn check(&mut self, path: &Path, metadata: &Metadata) -> Result<(), Failure> {
         self.fingerprint.add(path, Some(Stamp::of(metadata)));
-        owner_fault(self.world, path, metadata).map_or(Ok(()), Err)
+        trust_fault(self.world, path, metadata, Use::Configuration).map_or(Ok(()), Err)
     }
 
     /// What was read, or nothing where it is absent as rule R5 has it.

@@ -3,7 +3,6 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -183,17 +182,6 @@ pub fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
         Err(rustix::io::Errno::EXIST) if path.is_dir() => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// A text as a file that has no name and is nobody else's, to be read by the path that is returned
-/// for as long as the handle lives.
-pub fn unnamed_file(text: &str) -> io::Result<(File, PathBuf)> {
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::memfd_create("text", flags)?);
-    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-    file.write_all(text.as_bytes())?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Ok((file, path))
 }
 
 #[cfg(test)]

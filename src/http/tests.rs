@@ -276,6 +276,7 @@ fn every_fault_has_a_hint_on_one_line() {
     use TransportFault as Fault;
     let hints = [
         Fault::CaFile,
+        Fault::UntrustedCaFile,
         Fault::SystemRoots,
         Fault::ProxySetting,
         Fault::Setup,
@@ -294,6 +295,7 @@ fn every_fault_has_a_hint_on_one_line() {
     .map(|fault| fault.hint(&Place::example(5, &["ca_file"])));
     insta::assert_snapshot!(hints.join("\n"), @r#"
     `ca_file` in /etc/quayfed/config.toml:6 must name a readable file of CA certificates in PEM (BEGIN CERTIFICATE)
+    whoever can change it says whom this host trusts: mend that, or let `ca_file` in /etc/quayfed/config.toml:6 name a copy that only root or you can change
     install the system's CA certificates (ca-certificates), or set SSL_CERT_FILE or `ca_file` in /etc/quayfed/config.toml:6 to a bundle in PEM
     set `proxy` in the table at /etc/quayfed/config.toml:5 to `"http://HOST:PORT"`, or to `"none"` for no proxy
     this host lacks something that every connection needs

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use super::witness::Witness;
 use super::{TransportError, TransportFault};
 use crate::files::{self, InputError};
+use crate::ownership::{Use, trust_fault};
 use crate::world::World;
 
 /// Where distributions keep the bundle, the first that exists being the one.
@@ -62,12 +63,23 @@ pub(super) fn root_files(world: &World) -> Vec<PathBuf> {
 
 /// Adds the certificates of a `ca_file`, each of which must be usable: what an operator wrote down
 /// is meant (rule R20).
-pub(super) fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), TransportError> {
+pub(super) fn add_ca_file(
+    world: &World,
+    roots: &mut RootCertStore,
+    file: &Path,
+) -> Result<(), TransportError> {
     let fault = |what: &str| TransportError {
         kind: TransportFault::CaFile,
         text: format!("`ca_file`: `{}` {what}", file.display()),
     };
-    let bytes = read(file).map_err(|error| fault(&error.to_string()))?;
+    let input = files::read_input(file, LARGEST).map_err(|error| fault(&error.to_string()))?;
+    if let Some(failure) = trust_fault(world, file, &input.metadata, Use::Certificates) {
+        return Err(TransportError {
+            kind: TransportFault::UntrustedCaFile,
+            text: format!("`ca_file`: {} ({})", failure.cause(), failure.hint()),
+        });
+    }
+    let bytes = input.bytes;
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         count += 1;
@@ -133,6 +145,7 @@ mod tests {
             std::fs::write(&path, content).expect("written");
             path
         };
+        let world = world_with(&[]);
         let damaged = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         for (path, wanted) in [
             (folder.path().join("absent"), "does not exist"),
@@ -140,7 +153,8 @@ mod tests {
             (file("empty", ""), "has no certificate in PEM"),
             (file("damaged", damaged), "has a certificate (number 1) that cannot be used"),
         ] {
-            let error = add_ca_file(&mut RootCertStore::empty(), &path).expect_err("an error");
+            let error =
+                add_ca_file(&world, &mut RootCertStore::empty(), &path).expect_err("an error");
             assert_eq!(error.kind, TransportFault::CaFile);
             assert_eq!(error.text, format!("`ca_file`: `{}` {wanted}", path.display()));
         }

@@ -375,6 +375,192 @@ fn r5_a_program_with_file_capabilities_is_refused() {
     run("get").token();
 }
 
+/// A process of the tests' own user whose arguments say what they are told to.
+struct Speaker(std::process::Child);
+
+impl Speaker {
+    fn says(text: &str) -> Self {
+        use std::os::unix::process::CommandExt as _;
+        let speaker = Self(Command::new("sleep").arg0(text).arg("600").spawn().expect("started"));
+        // Between fork and exec it says what this process does.
+        for _ in 0..1000 {
+            let said = fs::read(speaker.path()).expect("what it says");
+            if said.starts_with(text.as_bytes()) {
+                return speaker;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("it says something else");
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        format!("/proc/{}/cmdline", self.0.id()).into()
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn r32_what_a_process_says_is_neither_configuration_nor_secret_nor_certificate() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let good = configuration(&sandbox, &home);
+    // As root the process belongs to root, whose files everybody trusts.
+    let speaker = Speaker::says(&good);
+    let said = speaker.path();
+    let refused = |ran: &crate::binary::Ran| {
+        let wanted = format!("leads to {}, on a pseudo file system (proc)", said.display());
+        assert!(ran.cause().contains(&wanted), "{ran:?}");
+        println!("{}\n    {}", ran.cause(), ran.hint());
+    };
+    let link_to_it = |name: &str| {
+        let path = home.path(name);
+        fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink(&said, &path).expect("linked");
+        home.own(&path);
+    };
+    for name in ["secret", "ca.pem", FILE] {
+        let kept = fs::read_to_string(home.path(name)).expect("a file");
+        link_to_it(name);
+        refused(&home.get(&host));
+        fs::remove_file(home.path(name)).expect("removed");
+        home.write(name, &kept, 0o600);
+        home.get(&host).token();
+        home.run("erase", &host);
+    }
+    assert_eq!(sandbox.issuer().token_requests().len(), 3, "nothing was sent");
+}
+
+#[test]
+fn r32_a_file_is_trusted_by_every_folder_on_its_way() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    let folder = home.make_folder("way", 0o755);
+    let inner = home.make_folder("way/inner", 0o755);
+    let secret = home.write("way/inner/secret", crate::binary::SECRET, 0o600);
+    let ca = home.write(
+        "way/inner/ca.pem",
+        &fs::read_to_string(sandbox.ca_file()).expect("a CA"),
+        0o644,
+    );
+    let good = configuration(&sandbox, &home);
+    let named = |of: &str, path: &std::path::Path| {
+        good.replace(home.path(of).to_str().expect("text"), path.to_str().expect("text"))
+    };
+    let (with_secret, with_ca) = (named("secret", &secret), named("ca.pem", &ca));
+    let chosen = home.write("way/inner/chosen.toml", &good, 0o600);
+    let mode = |path: &std::path::Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode set");
+    };
+    for what in ["secret", "ca_file", "QUAYFED_CONFIG"] {
+        home.configure(match what {
+            "secret" => &with_secret,
+            "ca_file" => &with_ca,
+            _ => &good,
+        });
+        if what == "QUAYFED_CONFIG" {
+            home.set(what, chosen.to_str().expect("text"));
+        }
+        for (open, is_open) in [(&folder, 0o777), (&inner, 0o757), (&folder, 0o757)] {
+            mode(open, is_open);
+            let ran = home.get(&host);
+            let wanted = format!(
+                "the folder {} on the way to it can be written by others than its owner (uid {}, \
+                 mode {is_open:04o})",
+                open.display(),
+                uid()
+            );
+            assert!(ran.cause().contains(&wanted), "{what}: {ran:?}");
+            assert!(ran.stderr.contains(&format!("chmod go-w {}", open.display())), "{ran:?}");
+            println!("{}\n    {}", ran.cause(), ran.hint());
+            mode(open, 0o755);
+        }
+        // The user's own group may write, as a umask of 002 leaves it.
+        mode(&folder, 0o775);
+        home.get(&host).token();
+        mode(&folder, 0o755);
+        home.run("erase", &host);
+    }
+}
+
+/// A command that runs the helper's `get` as the user of `home`, in namespaces of its own, after
+/// `before`, which runs there as root.
+fn in_namespaces(home: &Home, options: &[&str], before: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(options).args(["sh", "-ec"]);
+    let program = crate::binary::program().display();
+    let run_as = format!("setpriv --reuid {0} --regid {0} --clear-groups", uid());
+    command.arg(format!("{before}\nexec {run_as} {program} get"));
+    let plain = home.command("true");
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+    command
+}
+
+#[test]
+fn r32_on_a_read_only_mount_a_folder_may_have_any_mode() {
+    if lacks(Need::Mounts) {
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    // As a pod has its ConfigMap: links through a folder whose name changes.
+    let volume = home.path("volume");
+    fs::create_dir_all(volume.join("..2026_11_29")).expect("a folder");
+    let good = configuration(&sandbox, &home);
+    fs::write(volume.join("..2026_11_29/config.toml"), &good).expect("written");
+    std::os::unix::fs::symlink("..2026_11_29", volume.join("..data")).expect("linked");
+    std::os::unix::fs::symlink("..data/config.toml", volume.join("config.toml")).expect("linked");
+    for folder in [&volume, &volume.join("..2026_11_29")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).expect("mode set");
+    }
+    home.set("QUAYFED_CONFIG", volume.join("config.toml").to_str().expect("text"));
+    assert!(home.get(&host).cause().contains("where everybody can write (mode 1777)"));
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).expect("mode set");
+    assert!(home.get(&host).cause().contains(&format!("the folder {} on", volume.display())));
+    let mount = format!("mount --bind {0} {0}\n", volume.display());
+    for (options, is_good) in [("remount,bind,ro", true), ("remount,bind,rw", false)] {
+        let before = format!("{mount}mount -o {options} {}", volume.display());
+        let command = in_namespaces(&home, &["--mount"], &before);
+        let output = crate::binary::start(command, &host).wait_with_output().expect("an end");
+        let ran = crate::binary::Ran::from(output);
+        assert_eq!(ran.code == Some(0), is_good, "{options}: {ran:?}");
+    }
+}
+
+#[test]
+fn r32_in_a_real_user_namespace_the_users_own_files_serve() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let home = at_sandbox(&sandbox);
+    let run = |map: &str| {
+        let mut command = home.command("unshare");
+        command.args(["--user", map]).arg(crate::binary::program()).arg("get");
+        let output = crate::binary::start(command, &host).wait_with_output().expect("an end");
+        crate::binary::Ran::from(output)
+    };
+    let ran = run("--map-root-user");
+    if lacks(Need::Other("user namespaces", !ran.stderr.contains("unshare failed"))) {
+        return;
+    }
+    ran.token();
+    run("--map-current-user").token();
+    // What can be written by others is told with the ids of the host.
+    home.run("erase", &host);
+    fs::set_permissions(home.path(".config"), fs::Permissions::from_mode(0o777)).expect("mode set");
+    let ran = run("--map-root-user");
+    assert!(ran.cause().contains(&format!("(uid {}, mode 0777)", uid())), "{ran:?}");
+    assert!(ran.hint().contains(": chmod go-w "), "{ran:?}");
+}
+
 #[test]
 fn on_error_anonymous_goes_on_without_credentials_and_says_why() {
     let sandbox = Sandbox::start();

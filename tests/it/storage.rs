@@ -7,7 +7,7 @@ use std::process::Command;
 
 use quayfed_sandbox::{EXCHANGE_PATH, Need, Sandbox, lacks};
 
-use crate::binary::{Home, Ran, at_sandbox, folder_on_disk, program, start, uid};
+use crate::binary::{Home, Ran, at_sandbox, configuration, folder_on_disk, program, start, uid};
 use crate::simulation::files_ending;
 
 fn exchanges(sandbox: &Sandbox) -> usize {
@@ -95,10 +95,9 @@ fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
     command.env("XDG_RUNTIME_DIR", &runtime);
     // For root the configuration must be root's.
     let own = Home::of(0);
-    let text = fs::read_to_string(user.path(".config/quayfed/config.toml")).expect("a file");
-    let secret = own.write("secret", crate::binary::SECRET, 0o600);
-    let text =
-        text.replace(user.path("secret").to_str().expect("text"), secret.to_str().expect("text"));
+    own.write("secret", crate::binary::SECRET, 0o600);
+    own.write("ca.pem", &fs::read_to_string(sandbox.ca_file()).expect("a CA"), 0o644);
+    let text = configuration(&sandbox, &own);
     command.env("QUAYFED_CONFIG", own.configure(&text));
     Ran::from(start(command, &sandbox.quay().host()).wait_with_output().expect("an end")).token();
     assert_eq!(fs::read_dir(&runtime).expect("a folder").count(), 0);
