@@ -20,7 +20,7 @@ use std::time::Duration;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Runtime;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::config::place::Place;
 use crate::config::settings::{Connection, ProxyChoice};
@@ -28,7 +28,7 @@ use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::secret::Secret;
 use crate::world::World;
 use ahead::{Ahead, AheadLayer};
-use proxy::Proxy;
+use proxy::{Proxy, Route};
 use witness::{Seen, Witness};
 
 pub use retry::{Retry500, retry_after, send_by, server_time};
@@ -259,22 +259,35 @@ pub fn root_files(world: &World) -> Vec<PathBuf> {
     trust::root_files(world)
 }
 
-/// The proxy that a connection has: its host and port, and for which hosts it is passed by.
+/// The proxy that requests go through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyInUse {
-    /// Host and port; never its user and password.
+    /// Host and port as a person knows them; never its user and password.
     pub name: String,
-    /// What `NO_PROXY` says, where the proxy is the environment's.
-    pub passed_by: Option<String>,
+    /// Scheme, host and port.
+    pub origin: Origin,
+    /// The variable that names it; nothing where the configuration does.
+    pub variable: Option<&'static str>,
 }
 
-/// Which proxy a connection has.
-pub fn proxy_of(
-    world: &World,
-    connection: &Connection,
-) -> Result<Option<ProxyInUse>, TransportError> {
-    let proxy = Proxy::of(world, &connection.proxy)?;
-    Ok(proxy.map(|proxy| ProxyInUse { name: proxy.name(), passed_by: proxy.passed_by }))
+/// How requests to a URL go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayTo {
+    /// The proxy, if they go through one.
+    pub proxy: Option<ProxyInUse>,
+    /// Which variable may have meant a proxy that is not used, and why not.
+    pub passed_over: Option<String>,
+}
+
+/// How requests to a URL go.
+pub fn way_to(world: &World, connection: &Connection, url: &Url) -> Result<WayTo, TransportError> {
+    let Route { proxy, passed_over } = Route::to(world, &connection.proxy, url)?;
+    let proxy = proxy.map(|proxy| ProxyInUse {
+        name: proxy.name(),
+        origin: proxy.url.origin(),
+        variable: proxy.variable,
+    });
+    Ok(WayTo { proxy, passed_over })
 }
 
 /// Sends requests by reqwest and rustls, one at a time. Clients are kept by how a server is
@@ -284,16 +297,17 @@ pub struct HttpTransport<'w> {
     seen: Option<Arc<Seen>>,
     runtime: OnceCell<Runtime>,
     roots: OnceCell<RootCertStore>,
-    clients: RefCell<Vec<(ClientKey, Rc<Client>)>>,
+    clients: RefCell<Vec<Rc<Client>>>,
     ahead: RefCell<Option<Ahead>>,
 }
 
-/// What tells one client from another.
+/// What tells one client from another, with the proxy that a URL leads through.
 type ClientKey = (Option<PathBuf>, ProxyChoice);
 
 struct Client {
+    key: ClientKey,
+    proxy: Option<Proxy>,
     http: reqwest::Client,
-    proxy: Option<String>,
     has_roots: bool,
 }
 
@@ -318,34 +332,47 @@ impl<'w> HttpTransport<'w> {
         transport
     }
 
-    /// The client by which a request may be sent.
-    fn client_for(&self, url: &Url, connection: &Connection) -> Result<Rc<Client>, TransportError> {
+    /// The client by which a request may be sent, and the way that it goes.
+    fn client_for(
+        &self,
+        url: &Url,
+        connection: &Connection,
+    ) -> Result<(Rc<Client>, Route), TransportError> {
         check_scheme(url, connection)?;
-        let client = self.client(connection)?;
+        let route = Route::to(self.world, &connection.proxy, url)?;
+        let client = self.client(connection, route.proxy.as_ref())?;
         if client.has_roots || url.scheme() != "https" {
-            return Ok(client);
+            return Ok((client, route));
         }
         let text = "no CA certificate was found on this host".to_owned();
         Err(TransportError { kind: TransportFault::SystemRoots, text })
     }
 
-    fn client(&self, connection: &Connection) -> Result<Rc<Client>, TransportError> {
+    fn client(
+        &self,
+        connection: &Connection,
+        proxy: Option<&Proxy>,
+    ) -> Result<Rc<Client>, TransportError> {
         let key = client_key(connection);
-        if let Some((_, client)) = self.clients.borrow().iter().find(|(known, _)| *known == key) {
+        let is_known = |it: &&Rc<Client>| it.key == key && it.proxy.as_ref() == proxy;
+        if let Some(client) = self.clients.borrow().iter().find(is_known) {
             return Ok(Rc::clone(client));
         }
-        let client = Rc::new(self.build(connection)?);
-        self.clients.borrow_mut().push((key, Rc::clone(&client)));
+        let client = Rc::new(self.build(connection, proxy)?);
+        self.clients.borrow_mut().push(Rc::clone(&client));
         Ok(client)
     }
 
-    fn build(&self, connection: &Connection) -> Result<Client, TransportError> {
+    fn build(
+        &self,
+        connection: &Connection,
+        proxy: Option<&Proxy>,
+    ) -> Result<Client, TransportError> {
         let mut roots = self.roots()?.clone();
         if let Some(file) = &connection.ca_file {
             trust::add_ca_file(self.world, &mut roots, file)?;
         }
         let has_roots = !roots.is_empty();
-        let proxy = Proxy::of(self.world, &connection.proxy)?;
         let builder = reqwest::Client::builder()
             .user_agent(concat!("docker-credential-quayfed/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -356,18 +383,16 @@ impl<'w> HttpTransport<'w> {
             .connector_layer(AheadLayer)
             // Without this the client would read the environment by itself.
             .no_proxy();
-        let builder = match &proxy {
+        let builder = match proxy {
             None => builder,
-            Some(Proxy { url, passed_by }) => {
-                let passed_by = passed_by.as_deref().and_then(reqwest::NoProxy::from_string);
+            Some(proxy) => builder.proxy(
                 // For https alone: http is for the loopback, where no proxy belongs (rule R19).
-                let proxy = reqwest::Proxy::https(url.clone())
-                    .map_err(|error| setup(&error.without_url()))?;
-                builder.proxy(proxy.no_proxy(passed_by))
-            }
+                reqwest::Proxy::https(proxy.url.clone())
+                    .map_err(|error| setup(&error.without_url()))?,
+            ),
         };
         let http = builder.build().map_err(|error| setup(&error.without_url()))?;
-        Ok(Client { http, proxy: proxy.as_ref().map(Proxy::name), has_roots })
+        Ok(Client { key: client_key(connection), proxy: proxy.cloned(), http, has_roots })
     }
 
     fn tls(&self, roots: RootCertStore) -> Result<ClientConfig, TransportError> {
@@ -398,7 +423,7 @@ impl<'w> HttpTransport<'w> {
     }
 
     fn begin(&self, url: &Url, connection: &Connection) -> Option<Ahead> {
-        let client = self.client_for(url, connection).ok()?;
+        let (client, _) = self.client_for(url, connection).ok()?;
         let _context = self.runtime().ok()?.enter();
         // The client does not send HTTP/2 over the connections that it makes: where it has one to
         // this server already, nothing goes over that.
@@ -416,7 +441,7 @@ impl<'w> HttpTransport<'w> {
 
 impl Transport for HttpTransport<'_> {
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
-        let client = self.client_for(request.url, request.connection)?;
+        let (client, route) = self.client_for(request.url, request.connection)?;
         let sending = send(&client.http, request)?;
         let sending = ahead::over(self.begun_for(request), sending);
         let sent = self.runtime()?.block_on(async {
@@ -424,7 +449,7 @@ impl Transport for HttpTransport<'_> {
             tokio::time::timeout(request.timeout, sending).await
         });
         match sent {
-            Ok(reply) => reply.map_err(|error| fault::explain(&error, client.proxy.as_deref())),
+            Ok(reply) => reply.map_err(|error| fault::explain(&error, &route)),
             Err(_) => Err(fault::timeout(request.timeout)),
         }
     }

@@ -16,18 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use url::Url;
 
 use crate::cache;
 use crate::command::json;
 use crate::command::words::say_which;
 use crate::command::{FAILED, MISUSED, WELL};
 use crate::config::search_path::SearchPath;
-use crate::config::settings::{Connection, Rule, Settings, SourceSpec};
+use crate::config::settings::{Connection, Endpoint, Rule, Settings, SourceSpec};
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::witness::Seen;
-use crate::http::{HttpTransport, proxy_of};
+use crate::http::{HttpTransport, ProxyInUse, way_to};
 use crate::identity::IdToken;
 use crate::jwt;
 use crate::protocol::PROGRAM;
@@ -485,7 +486,8 @@ impl Walk<'_> {
         let deadline = Deadline::after(self.world.clock.boot(), TIME_FOR_REGISTRY);
         let asked = v2_auth::challenge(self.world, self.observed, rule, deadline);
         let mut details = self.details_of_connections();
-        details.extend(self.detail_of_proxy(&rule.connection));
+        let url = Url::parse(&format!("https://{}/v2/", rule.server.host())).ok();
+        details.extend(url.and_then(|url| self.detail_of_proxy(&rule.connection, &url)));
         let challenge = match asked {
             Ok(challenge) => challenge,
             Err(failure) => return Err(Failed { failure, details }),
@@ -508,9 +510,13 @@ impl Walk<'_> {
         let fetched = fetch(self.world, self.observed, identity);
         let source = Detail::new(format!("from {}", describe(identity)));
         let mut details = Vec::new();
-        if matches!(identity.source, SourceSpec::ClientCredentials(_)) {
+        if let SourceSpec::ClientCredentials(settings) = &identity.source {
+            let url = match &settings.endpoint {
+                Endpoint::Discovered { issuer } => Url::parse(issuer).ok(),
+                Endpoint::Given { token_endpoint, .. } => Some(token_endpoint.clone()),
+            };
             details.extend(self.details_of_connections());
-            details.extend(self.detail_of_proxy(&identity.connection));
+            details.extend(url.and_then(|url| self.detail_of_proxy(&identity.connection, &url)));
         }
         let token = match fetched {
             Ok(token) => token,
@@ -634,12 +640,16 @@ impl Walk<'_> {
         details
     }
 
-    fn detail_of_proxy(&self, connection: &Connection) -> Option<Detail> {
-        let proxy = proxy_of(self.world, connection).ok()??;
-        Some(Detail::new(match proxy.passed_by {
-            Some(hosts) => format!("proxy: `{}`, unless NO_PROXY says so ({hosts})", proxy.name),
-            None => format!("proxy: `{}`", proxy.name),
-        }))
+    fn detail_of_proxy(&self, connection: &Connection, url: &Url) -> Option<Detail> {
+        let way = way_to(self.world, connection, url).ok()?;
+        match (way.proxy, way.passed_over) {
+            (Some(ProxyInUse { name, variable, .. }), _) => {
+                let from = variable.map(|name| format!(", from {name}")).unwrap_or_default();
+                Some(Detail::new(format!("proxy: `{name}`{from}")))
+            }
+            (None, Some(why)) => Some(Detail::marked(Mark::Unknown, why)),
+            (None, None) => None,
+        }
     }
 }
 

@@ -7,33 +7,34 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
+use super::proxy::Route;
 use super::{TransportError, TransportFault};
 use crate::files::describe;
 
-/// Explains a failed request. `proxy` is the name of the proxy that it went through, if any.
-pub(super) fn explain(error: &reqwest::Error, proxy: Option<&str>) -> TransportError {
+/// Explains a failed request by the way that it went.
+pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
     let (kind, text) = classify(error);
     let chain = chain(error);
     // The library's error of a tunnel cannot be named, only read.
     let tunnel = chain
         .iter()
         .find_map(|error| error.to_string().strip_prefix("tunnel error: ").map(str::to_owned));
-    match (tunnel.as_deref(), proxy) {
+    match (tunnel.as_deref(), &route.proxy) {
         (None, _) | (_, None) => TransportError { kind, text },
         (Some("failed to create underlying connection"), Some(proxy)) => {
-            TransportError { kind, text: format!("the proxy `{proxy}`: {text}") }
+            TransportError { kind, text: format!("the proxy {proxy}: {text}") }
         }
         (Some("proxy authorization required"), Some(proxy)) => TransportError {
             kind: TransportFault::ProxyRefused,
-            text: format!("the proxy `{proxy}` asks for a user and a password"),
+            text: format!("the proxy {proxy} asks for a user and a password"),
         },
         (Some("unsuccessful"), Some(proxy)) => TransportError {
             kind: TransportFault::ProxyRefused,
-            text: format!("the proxy `{proxy}` refused to connect to it"),
+            text: format!("the proxy {proxy} refused to connect to it"),
         },
         (Some(_), Some(proxy)) => TransportError {
             kind: TransportFault::Broken,
-            text: format!("the proxy `{proxy}` closed the connection"),
+            text: format!("the proxy {proxy} closed the connection"),
         },
     }
 }

@@ -1,5 +1,10 @@
-//! Which proxy a connection goes through: the one that is configured, or the one that the
-//! environment names. The client itself never looks into the environment.
+//! Which proxy a request goes through: the one that is configured, or the one that the environment
+//! names, as podman would choose it (rule R36). The client itself never looks into the environment.
+
+mod address;
+mod no_proxy;
+
+use std::fmt;
 
 use url::Url;
 
@@ -8,69 +13,105 @@ use crate::config::settings::ProxyChoice;
 use crate::secret::Secret;
 use crate::world::World;
 
-/// A proxy for https, and for which hosts it is passed by (`NO_PROXY`, as curl and Go read it).
+/// How requests to a URL go: directly, or through a proxy.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) proxy: Option<Proxy>,
+    /// Which variable may have meant a proxy that is not used, and why not: for whoever explains
+    /// why the server was not reached without it.
+    pub(super) passed_over: Option<String>,
+}
+
+/// A proxy for https.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
+    /// With its user and password.
     pub(super) url: Url,
-    pub(super) passed_by: Option<String>,
+    /// The variable that names it; nothing where the configuration does.
+    pub(super) variable: Option<&'static str>,
+}
+
+impl Route {
+    const DIRECT: Self = Self { proxy: None, passed_over: None };
+
+    /// The way to a URL. The password of a proxy is removed from whatever is shown.
+    pub(super) fn to(
+        world: &World,
+        choice: &ProxyChoice,
+        url: &Url,
+    ) -> Result<Self, TransportError> {
+        // http is for the loopback, where no proxy belongs (rule R19).
+        let route = match choice {
+            _ if url.scheme() != "https" => Self::DIRECT,
+            ProxyChoice::None => Self::DIRECT,
+            ProxyChoice::Url(url) => {
+                let is_http = matches!(url.0.scheme(), "http" | "https") && url.0.has_host();
+                if !is_http {
+                    let text = "the proxy in `proxy` is not an http or https proxy".to_owned();
+                    return Err(TransportError { kind: TransportFault::ProxySetting, text });
+                }
+                let proxy = Proxy { url: url.0.clone(), variable: None };
+                Self { proxy: Some(proxy), passed_over: None }
+            }
+            ProxyChoice::FromEnvironment => of_environment(world, url),
+        };
+        if let Some(password) = route.proxy.as_ref().and_then(|proxy| proxy.url.password()) {
+            world.redactor.remember(&Secret::new(password.to_owned()));
+            world.redactor.remember(&Secret::new(address::unescape(password).unwrap_or_default()));
+        }
+        Ok(route)
+    }
 }
 
 impl Proxy {
-    /// The proxy of a connection, if it has one. Its password is removed from whatever is shown.
-    pub(super) fn of(world: &World, choice: &ProxyChoice) -> Result<Option<Self>, TransportError> {
-        let proxy = match choice {
-            ProxyChoice::None => None,
-            ProxyChoice::Url(url) => {
-                Some(Self { url: usable("`proxy`", url.0.as_str())?, passed_by: None })
-            }
-            ProxyChoice::FromEnvironment => of_environment(world),
-        };
-        if let Some(password) = proxy.as_ref().and_then(|proxy| proxy.url.password()) {
-            world.redactor.remember(&Secret::new(password.to_owned()));
-        }
-        Ok(proxy)
-    }
-
-    /// The proxy as a person knows it: host and port, never its user and password.
+    /// Host and port, never its user and password.
     pub(super) fn name(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 }
 
-fn of_environment(world: &World) -> Option<Proxy> {
-    let first = |names: &[&'static str]| {
-        names.iter().find_map(|&name| Some((name, world.environment.secret_bytes(name)?)))
-    };
-    let named = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
-    let (name, value) = named?;
-    // What the environment says is not said to us alone: a proxy that curl could use is passed over
-    // where we cannot, since NO_PROXY may have meant this host anyway.
-    let url = match usable(name, &String::from_utf8_lossy(value.expose())) {
-        Ok(url) => url,
-        Err(error) => {
-            world.warn(format_args!("{}: going on without a proxy", error.text));
-            return None;
-        }
-    };
-    let passed_by = first(&["NO_PROXY", "no_proxy"])
-        .map(|(_, hosts)| String::from_utf8_lossy(hosts.expose()).into_owned());
-    Some(Proxy { url, passed_by })
+/// As a person knows it: the end of "the proxy ", with where it was named.
+impl fmt::Display for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}` ({})", self.name(), self.variable.unwrap_or("`proxy`"))
+    }
 }
 
-/// A proxy's URL; a bare `HOST:PORT` means http, as it does to curl.
-fn usable(place: &str, value: &str) -> Result<Url, TransportError> {
-    let value = value.trim();
-    let value = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    let fault = |what: &str| {
-        let text = format!("the proxy in {place} {what}");
-        Err(TransportError { kind: TransportFault::ProxySetting, text })
+impl fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+fn of_environment(world: &World, url: &Url) -> Route {
+    let first = |names: [&'static str; 2]| {
+        let value = |name| world.environment.secret_bytes(name);
+        let (name, value) = names.into_iter().find_map(|name| Some((name, value(name)?)))?;
+        Some((name, String::from_utf8_lossy(value.expose()).into_owned()))
     };
-    match Url::parse(&value) {
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            fault(&format!("speaks `{}`, which is not supported", url.scheme()))
+    let no_proxy = first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts).unwrap_or_default();
+    if no_proxy::passes_by(&no_proxy, url) {
+        return Route::DIRECT;
+    }
+    let passed_over = |text: String| {
+        world.debug(format_args!("{text}"));
+        Route { proxy: None, passed_over: Some(text) }
+    };
+    let Some((variable, value)) = first(["HTTPS_PROXY", "https_proxy"]) else {
+        return match first(["ALL_PROXY", "all_proxy"]) {
+            Some((name, _)) => passed_over(format!(
+                "{name} is not used (as podman does not use it): HTTPS_PROXY names a proxy"
+            )),
+            None => Route::DIRECT,
+        };
+    };
+    match address::read(&value) {
+        Ok(url) => {
+            let proxy = Proxy { url, variable: Some(variable) };
+            Route { proxy: Some(proxy), passed_over: None }
         }
-        Ok(url) if url.host_str().is_some() => Ok(url),
-        _ => fault("is no URL"),
+        Err(why) => passed_over(format!("no proxy was used, since {variable} {why}")),
     }
 }
 
@@ -79,56 +120,77 @@ mod tests {
     use super::*;
     use crate::http::testing::world_with;
 
-    fn from_environment(variables: &[(&str, &str)]) -> Result<Option<Proxy>, TransportError> {
-        Proxy::of(&world_with(variables), &ProxyChoice::FromEnvironment)
+    fn route(variables: &[(&str, &str)]) -> Route {
+        let url = Url::parse("https://quay.example.com").expect("a URL");
+        Route::to(&world_with(variables), &ProxyChoice::FromEnvironment, &url).expect("a route")
     }
 
     #[test]
-    fn r20_proxy_variables_are_read_from_the_world_https_before_all() {
-        let proxy = from_environment(&[
-            ("all_proxy", "http://all:1"),
-            ("https_proxy", "proxy.example.com:3128"),
-            ("no_proxy", "localhost,.example.com"),
-            ("http_proxy", "http://never:1"),
-        ]);
-        let proxy = proxy.expect("usable").expect("a proxy");
-        assert_eq!(proxy.url.as_str(), "http://proxy.example.com:3128/");
-        assert_eq!(proxy.passed_by.as_deref(), Some("localhost,.example.com"));
-        assert!(from_environment(&[("http_proxy", "http://never:1")]).expect("none").is_none());
+    fn r36_proxy_variables_are_read_from_the_world_in_the_order_of_go() {
+        for (variables, wanted) in [
+            (&[("https_proxy", "b:1"), ("HTTPS_PROXY", "a:1")][..], Some("`a:1` (HTTPS_PROXY)")),
+            (&[("https_proxy", "b:1"), ("HTTPS_PROXY", "")], Some("`b:1` (https_proxy)")),
+            (&[("http_proxy", "c:1"), ("HTTP_PROXY", "c:1")], None),
+            (
+                &[("HTTPS_PROXY", "a:1"), ("NO_PROXY", "x"), ("no_proxy", "*")],
+                Some("`a:1` (HTTPS_PROXY)"),
+            ),
+            (&[("HTTPS_PROXY", "a:1"), ("no_proxy", ".example.com")], None),
+            (&[("HTTPS_PROXY", "https://a"), ("REQUEST_METHOD", "GET")], Some("`a` (HTTPS_PROXY)")),
+        ] {
+            let proxy = route(variables).proxy.map(|proxy| proxy.to_string());
+            assert_eq!(proxy.as_deref(), wanted, "{variables:?}");
+        }
     }
 
     #[test]
-    fn a_proxys_password_is_never_shown() {
-        let world = world_with(&[("HTTPS_PROXY", "http://me:hunter2@proxy.example.com:3128")]);
-        let proxy = Proxy::of(&world, &ProxyChoice::FromEnvironment);
-        assert_eq!(proxy.expect("usable").expect("a proxy").name(), "proxy.example.com:3128");
-        assert_eq!(world.redactor.clean("said hunter2"), "said [redacted]");
+    fn r36_a_variable_that_cannot_be_used_is_passed_over_and_named() {
+        for (variables, wanted) in [
+            (
+                &[("HTTPS_PROXY", "socks5://me:hunter2@proxy:1080")][..],
+                Some(
+                    "no proxy was used, since HTTPS_PROXY names a SOCKS proxy (`socks5`), and only \
+                     http and https proxies are supported",
+                ),
+            ),
+            (
+                &[("https_proxy", "http://me:hunter#2@proxy:3128")],
+                Some(
+                    "no proxy was used, since https_proxy has a `#` in its user or password: write \
+                     it as %23",
+                ),
+            ),
+            (
+                &[("all_proxy", "http://proxy:3128")],
+                Some(
+                    "all_proxy is not used (as podman does not use it): HTTPS_PROXY names a proxy",
+                ),
+            ),
+            (&[("HTTPS_PROXY", "socks5://proxy"), ("NO_PROXY", "example.com")], None),
+            (&[], None),
+        ] {
+            let route = route(variables);
+            assert!(route.proxy.is_none());
+            assert_eq!(route.passed_over.as_deref(), wanted, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn r21_a_proxys_password_is_never_shown() {
+        let world = world_with(&[("HTTPS_PROXY", "http://me:hunter%232@proxy.example.com:3128")]);
+        let url = Url::parse("https://quay.example.com").expect("a URL");
+        let route = Route::to(&world, &ProxyChoice::FromEnvironment, &url).expect("a route");
+        assert_eq!(format!("{route:?}").matches("hunter").count(), 0);
+        assert_eq!(world.redactor.clean("hunter#2 hunter%232"), "[redacted] [redacted]");
     }
 
     #[test]
     fn a_configured_proxy_that_cannot_be_used_is_a_fault() {
-        let url = Url::parse("socks5://proxy:1080").expect("a URL");
-        let choice = ProxyChoice::Url(crate::config::settings::ProxyUrl(url));
-        let fault = Proxy::of(&world_with(&[]), &choice).err().expect("a fault");
-        let wanted = "the proxy in `proxy` speaks `socks5`, which is not supported";
+        let proxy = Url::parse("socks5://proxy:1080").expect("a URL");
+        let choice = ProxyChoice::Url(crate::config::settings::ProxyUrl(proxy));
+        let url = Url::parse("https://quay.example.com").expect("a URL");
+        let fault = Route::to(&world_with(&[]), &choice, &url).expect_err("a fault");
+        let wanted = "the proxy in `proxy` is not an http or https proxy";
         assert_eq!((fault.kind, fault.text.as_str()), (TransportFault::ProxySetting, wanted));
-    }
-
-    #[test]
-    fn r20_a_proxy_of_the_environment_that_cannot_be_used_is_passed_over_and_told() {
-        for (value, wanted) in [
-            (
-                "socks5://proxy:1080",
-                "the proxy in ALL_PROXY speaks `socks5`, which is not supported: going on without \
-                 a proxy",
-            ),
-            ("http://", "the proxy in ALL_PROXY is no URL: going on without a proxy"),
-        ] {
-            let mut world = world_with(&[("ALL_PROXY", value), ("NO_PROXY", "localhost")]);
-            world.log = crate::log::Log::in_memory(crate::log::Level::Warn);
-            let proxy = Proxy::of(&world, &ProxyChoice::FromEnvironment);
-            assert!(proxy.expect("no fault").is_none());
-            assert!(world.log.lines().concat().contains(wanted), "{:?}", world.log.lines());
-        }
     }
 }

@@ -220,21 +220,21 @@ fn a_fault_of_the_proxy_says_that_it_is_the_proxys() {
         (kind, text.replace(&address.to_string(), "PROXY"))
     };
     for (address, kind, text) in [
-        (NOBODYS, TransportFault::Connect, "the proxy `PROXY`: connection refused"),
+        (NOBODYS, TransportFault::Connect, "the proxy `PROXY` (`proxy`): connection refused"),
         (
             answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
             TransportFault::ProxyRefused,
-            "the proxy `PROXY` asks for a user and a password",
+            "the proxy `PROXY` (`proxy`) asks for a user and a password",
         ),
         (
             answering("HTTP/1.1 403 Forbidden\r\n\r\n"),
             TransportFault::ProxyRefused,
-            "the proxy `PROXY` refused to connect to it",
+            "the proxy `PROXY` (`proxy`) refused to connect to it",
         ),
         (
             server(|mut stream| drop(request_in(&mut stream))),
             TransportFault::Broken,
-            "the proxy `PROXY` closed the connection",
+            "the proxy `PROXY` (`proxy`) closed the connection",
         ),
     ] {
         assert_eq!(through(address), (kind, text.to_owned()));
@@ -263,11 +263,11 @@ fn clients_are_kept_by_how_a_server_is_reached_and_trusted() {
     let world = world();
     let transport = HttpTransport::new(&world);
     for connection in [Connection::default(), loopback(), Connection::default()] {
-        transport.client(&connection).expect("a client");
+        transport.client(&connection, None).expect("a client");
     }
     assert_eq!(transport.clients.borrow().len(), 1);
     let direct = Connection { proxy: ProxyChoice::None, ..Connection::default() };
-    transport.client(&direct).expect("a client");
+    transport.client(&direct, None).expect("a client");
     assert_eq!(transport.clients.borrow().len(), 2);
 }
 

@@ -26,6 +26,7 @@ mod init;
 mod life;
 mod network;
 mod printed;
+mod proxies;
 mod purge;
 mod refresh;
 mod shipped;

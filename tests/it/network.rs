@@ -28,11 +28,6 @@ fn with_registry_keys(sandbox: &Sandbox, home: &Home, keys: &str) -> String {
     configuration(sandbox, home).replacen("robot =", &format!("{keys}\nrobot ="), 1)
 }
 
-/// The configuration with more keys in the identity's table.
-fn with_identity_keys(sandbox: &Sandbox, home: &Home, keys: &str) -> String {
-    configuration(sandbox, home).replacen("source =", &format!("{keys}\nsource ="), 1)
-}
-
 #[test]
 fn r18_a_passing_fault_of_the_exchange_is_tried_again_once() {
     for fault in [
@@ -369,7 +364,8 @@ fn tunnel(mut client: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let mut request = String::new();
     reader.read_line(&mut request).ok()?;
-    let target = request.split(' ').nth(1)?.replace("localhost", "127.0.0.1");
+    let (_, port) = request.split(' ').nth(1)?.rsplit_once(':')?;
+    let target = format!("127.0.0.1:{port}");
     let mut line = String::new();
     while reader.read_line(&mut line).ok()? > 2 {
         line.clear();
@@ -383,32 +379,69 @@ fn tunnel(mut client: TcpStream) -> Option<()> {
     server.flush().ok()
 }
 
+/// A home at a sandbox whose servers are asked under a name that no proxy is passed by for.
+fn at_sandbox_by_name(sandbox: &Sandbox) -> (Home, String) {
+    let home = at_sandbox(sandbox);
+    let (issuer, named) =
+        (sandbox.issuer(), |url: &str| url.replace("://localhost", "://quay.localhost"));
+    let endpoint = format!("token_endpoint = \"{}\"", named(&issuer.token_endpoint()));
+    let api_url = format!("api_url = \"{}\"\nrobot =", named(&sandbox.quay().url()));
+    let text = configuration(sandbox, &home)
+        .replace(&format!("issuer = \"{}\"", issuer.url()), &endpoint)
+        .replacen("robot =", &api_url, 1);
+    (home, text)
+}
+
 #[test]
 fn r20_a_proxy_is_used_where_it_is_named_and_nowhere_else() {
     let sandbox = Sandbox::start();
     let host = sandbox.quay().host();
-    let ask = |variables: &[(&str, &str)], registry: &str, identity: &str| {
+    // What is asked directly has a name that everybody knows.
+    let ask = |variables: &[(&str, &str)], registry: &str, identity: &str, direct: &str| {
         let (address, asked) = proxy();
-        let mut home = at_sandbox(&sandbox);
+        let (mut home, text) = at_sandbox_by_name(&sandbox);
+        let named = format!("\n{direct} = \"https://quay.");
+        let text = text.replace(&named, &format!("\n{direct} = \"https://"));
         for (name, value) in variables {
             home.set(name, value.replace("PROXY", &address));
         }
-        let text = with_identity_keys(&sandbox, &home, &identity.replace("PROXY", &address));
-        let keys = registry.replace("PROXY", &address);
-        home.configure(&text.replacen("robot =", &format!("{keys}\nrobot ="), 1));
+        let text = text.replacen("robot =", &format!("{registry}\nrobot ="), 1);
+        let text = text.replacen("source =", &format!("{identity}\nsource ="), 1);
+        home.configure(&text.replace("PROXY", &address));
         home.get(&host).token();
         asked.load(Ordering::SeqCst)
     };
-    assert_eq!(ask(&[], "", ""), 0);
-    // Discovery and token request share a connection; the exchange has its own.
-    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "", ""), 2);
-    assert_eq!(ask(&[("https_proxy", "PROXY")], "", ""), 2);
-    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY"), ("NO_PROXY", "localhost")], "", ""), 0);
-    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "proxy = \"none\"", ""), 1);
-    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "proxy = \"none\"", "proxy = \"none\""), 0);
-    assert_eq!(ask(&[], "proxy = \"PROXY\"", ""), 1);
-    assert_eq!(ask(&[], "", "proxy = \"PROXY\""), 1);
-    assert_eq!(ask(&[("HTTP_PROXY", "PROXY")], "", ""), 0);
+    // The token request, and the exchange.
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "", "", ""), 2);
+    assert_eq!(ask(&[("https_proxy", "PROXY")], "", "", ""), 2);
+    assert_eq!(ask(&[("HTTPS_PROXY", "PROXY")], "proxy = \"none\"", "", "api_url"), 1);
+    assert_eq!(ask(&[], "proxy = \"PROXY\"", "", "token_endpoint"), 1);
+    assert_eq!(ask(&[], "", "proxy = \"PROXY\"", "api_url"), 1);
+}
+
+/// Under `localhost` the servers are there without a name server, and without a proxy too.
+#[test]
+fn r36_the_loopback_is_asked_without_the_proxy_that_a_variable_names() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let (address, asked) = proxy();
+    for variables in [
+        &[][..],
+        &[("HTTPS_PROXY", address.as_str())],
+        &[("HTTP_PROXY", &address), ("ALL_PROXY", &address)],
+    ] {
+        let mut home = at_sandbox(&sandbox);
+        for (name, value) in variables {
+            home.set(name, value);
+        }
+        home.get(&host).token();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    // What the configuration names is meant, whatever it is for.
+    let home = at_sandbox(&sandbox);
+    home.configure(&with_registry_keys(&sandbox, &home, &format!("proxy = \"{address}\"")));
+    home.get(&host).token();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[test]
