@@ -430,7 +430,7 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            // Nothing to be done where it fails: leftovers are removed after ten minutes.
+            // Nothing to be done where it fails: leftovers are removed after a while.
             let _ = self.folder.remove(&self.name);
         }
     }

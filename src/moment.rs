@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How far a clock may be behind an earlier moment.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
@@ -11,8 +12,21 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// only together do they tell how much time has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
+    #[serde(deserialize_with = "before_the_year_10000")]
     wall: u64,
+    #[serde(deserialize_with = "before_the_year_10000")]
     boot: u64,
+}
+
+/// A reading that was written down is one that a clock may show, and a date that can be written.
+fn before_the_year_10000<'de, D: Deserializer<'de>>(reader: D) -> Result<u64, D::Error> {
+    const FIRST_OF_JANUARY: u64 = 253_402_300_800_000;
+    let milliseconds = u64::deserialize(reader)?;
+    if milliseconds < FIRST_OF_JANUARY {
+        Ok(milliseconds)
+    } else {
+        Err(D::Error::custom("no clock shows this"))
+    }
 }
 
 impl Moment {

@@ -10,16 +10,21 @@ use zeroize::Zeroizing;
 
 use crate::cache::Cache;
 use crate::cache::entry::EntryKey;
+use crate::cache::freshness::LONGEST_LIFE;
 use crate::cache::name::Name;
 use crate::cache::seal::{sealed, unsealed};
+use crate::config::settings::LONGEST_DEADLINE;
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure, StepFailureKind};
 use crate::files::LockFile;
 use crate::moment::Moment;
+use crate::robot::RobotName;
 use crate::server::Server;
 
 /// The largest lock file, in bytes.
 const LARGEST: u64 = 16 * 1024;
+/// The longest bar: an eighth of the longest life; no Retry-After is obeyed for so long.
+const LONGEST_BAR: Duration = Duration::from_secs(LONGEST_LIFE.as_secs() / 8);
 /// The bar after a first failure; it doubles with each further one.
 const FIRST_BAR: Duration = Duration::from_secs(30);
 /// How long a Spent entry obeys a record: somebody waits for that answer.
@@ -107,6 +112,17 @@ impl Attempt {
     pub fn failure(&self) -> Failure {
         Failure::new(&self.cause, &self.hint)
     }
+
+    /// Whether it can have been written (R31).
+    fn is_one(&self) -> bool {
+        let failure = self.failure();
+        let is_said_so = failure.cause() == self.cause && failure.hint() == self.hint;
+        is_said_so
+            && !self.cause.is_empty()
+            && Duration::from_millis(self.bar_ms) <= LONGEST_BAR
+            && Server::parse(&self.rule).is_ok()
+            && RobotName::parse(&self.robot).is_ok()
+    }
 }
 
 /// What stands in a lock file.
@@ -122,8 +138,15 @@ pub enum LockState {
 }
 
 impl LockState {
-    fn of(bytes: &[u8]) -> Self {
-        unsealed(bytes).unwrap_or_default()
+    /// What was written, or nothing where that cannot have been (R31): nobody who reads this boot
+    /// clock, `now`, is at work for longer than a deadline can be.
+    fn of(bytes: &[u8], now: Duration) -> Self {
+        let longest = now.saturating_add(LONGEST_DEADLINE);
+        match unsealed(bytes).unwrap_or_default() {
+            Self::HeldUntil(until) if Duration::from_millis(until) > longest => Self::Empty,
+            Self::Failed(attempt) if !attempt.is_one() => Self::Empty,
+            state => state,
+        }
     }
 
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -198,7 +221,11 @@ impl Cache<'_> {
 
     /// What stands in a lock file, read without the lock.
     pub(super) fn lock_state_in(&self, name: &Name) -> LockState {
-        self.folder.read(name, LARGEST).map_or(LockState::Empty, |bytes| LockState::of(&bytes))
+        self.folder.read(name, LARGEST).map_or(LockState::Empty, |bytes| self.state_of(&bytes))
+    }
+
+    fn state_of(&self, bytes: &[u8]) -> LockState {
+        LockState::of(bytes, self.world.clock.boot())
     }
 
     /// Takes the lock of a key if nobody has it, and writes into it that it is held until
@@ -215,7 +242,7 @@ impl Cache<'_> {
                 Ok(false) => return Taken::Theirs,
                 Err(error) => return Taken::Useless(error),
                 Ok(true) if !lock.has_its_name() => {}
-                Ok(true) => return hold(lock, deadline),
+                Ok(true) => return self.hold(lock, deadline),
             }
         }
         Taken::Useless(io::Error::other("the lock file is removed again and again"))
@@ -224,21 +251,21 @@ impl Cache<'_> {
     /// Clears what a lock file remembers of a rule that `is_meant` says, unless somebody holds it.
     pub(super) fn clear_attempt(&self, name: &Name, is_meant: impl Fn(&Server) -> bool) {
         let Some(bytes) = self.folder.read(name, LARGEST) else { return };
-        let LockState::Failed(attempt) = LockState::of(&bytes) else { return };
+        let LockState::Failed(attempt) = self.state_of(&bytes) else { return };
         let rule = Server::parse(&attempt.rule);
         let Ok(lock) = self.folder.lock_file(name) else { return };
         if rule.is_ok_and(|rule| is_meant(&rule)) && lock.try_lock().is_ok_and(|taken| taken) {
             let _ = lock.write(&[]);
         }
     }
-}
 
-fn hold(lock: LockFile, deadline: Deadline) -> Taken {
-    let before = lock.read(LARGEST).map_or(LockState::Empty, |bytes| LockState::of(&bytes));
-    let until = u64::try_from(deadline.boot().as_millis()).unwrap_or(u64::MAX);
-    match lock.write(&LockState::HeldUntil(until).bytes()) {
-        Ok(()) => Taken::Ours(Turn { lock, is_settled: Cell::new(false), before }),
-        Err(error) => Taken::Useless(error),
+    fn hold(&self, lock: LockFile, deadline: Deadline) -> Taken {
+        let before = lock.read(LARGEST).map_or(LockState::Empty, |bytes| self.state_of(&bytes));
+        let until = u64::try_from(deadline.boot().as_millis()).unwrap_or(u64::MAX);
+        match lock.write(&LockState::HeldUntil(until).bytes()) {
+            Ok(()) => Taken::Ours(Turn { lock, is_settled: Cell::new(false), before }),
+            Err(error) => Taken::Useless(error),
+        }
     }
 }
 
@@ -247,7 +274,6 @@ mod tests {
     use super::*;
     use crate::cache::seal::FORMAT;
     use crate::digest::hex;
-    use crate::robot::RobotName;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -320,7 +346,8 @@ mod tests {
     #[test]
     fn r23_half_a_lock_state_is_an_empty_one() {
         let bytes = LockState::Failed(attempt(0, None)).bytes();
-        assert_eq!(LockState::of(&bytes), LockState::Failed(attempt(0, None)));
-        assert_eq!(LockState::of(&bytes[..bytes.len() - 1]), LockState::Empty);
+        let now = moment(0).boot();
+        assert_eq!(LockState::of(&bytes, now), LockState::Failed(attempt(0, None)));
+        assert_eq!(LockState::of(&bytes[..bytes.len() - 1], now), LockState::Empty);
     }
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cache::Cache;
-use crate::cache::freshness::{Freshness, Schedule};
+use crate::cache::freshness::{Freshness, LONGEST_LIFE, SPREAD, Schedule};
 use crate::cache::name::{Kind, Name};
 use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
 use crate::config::settings::Rule;
@@ -15,8 +16,11 @@ use crate::digest::sha256;
 use crate::files::Reservation;
 use crate::moment::Moment;
 use crate::robot::RobotName;
-use crate::secret::Secret;
+use crate::secret::{PlainText, Secret};
 use crate::server::Server;
+
+/// The longest robot token that is taken, in bytes (R21); Quay's have about 825.
+pub const LONGEST_TOKEN: usize = 8 << 10;
 
 /// What a cached token is good for. Two keys that differ in anything are two entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,16 +155,20 @@ impl Entry {
     }
 }
 
-/// An entry as it is written. It repeats what its name was made of.
+/// An entry as it is written. It repeats what its name was made of. What cannot have been written
+/// makes all of it count as absent (R31).
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
     #[serde(borrow)]
     key: KeyText<'a>,
-    token: &'a str,
+    #[serde(borrow, deserialize_with = "token")]
+    token: PlainText<'a>,
+    #[serde(deserialize_with = "lifetime")]
     lifetime_ms: u64,
     obtained: Moment,
     /// The boot that the boot clock belongs to, where a file outlives one.
     boot_id: Option<&'a str>,
+    #[serde(deserialize_with = "spread")]
     spread: f64,
     discovery: Option<WrittenDiscovery<'a>>,
 }
@@ -174,6 +182,24 @@ struct WrittenDiscovery<'a> {
     seal: [u8; 32],
 }
 
+fn token<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<PlainText<'a>, D::Error> {
+    let token = PlainText::deserialize(reader)?;
+    let is_one = token.expose().starts_with("eyJ") && token.expose().len() <= LONGEST_TOKEN;
+    if is_one { Ok(token) } else { Err(D::Error::custom("no JWT")) }
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(reader: D) -> Result<u64, D::Error> {
+    let milliseconds = u64::deserialize(reader)?;
+    let is_one = (1..=LONGEST_LIFE.as_millis()).contains(&milliseconds.into());
+    if is_one { Ok(milliseconds) } else { Err(D::Error::custom("no life")) }
+}
+
+fn spread<'de, D: Deserializer<'de>>(reader: D) -> Result<f64, D::Error> {
+    let factor = f64::deserialize(reader)?;
+    let is_one = (SPREAD.0..=SPREAD.1).contains(&factor);
+    if is_one { Ok(factor) } else { Err(D::Error::custom("no factor")) }
+}
+
 impl Written<'_> {
     fn entry(&self) -> Entry {
         let owned = |written: WrittenDiscovery<'_>| KeptDiscovery {
@@ -183,7 +209,7 @@ impl Written<'_> {
             seal: written.seal,
         };
         Entry {
-            token: Secret::new(self.token.to_owned()),
+            token: Secret::new(self.token.expose().to_owned()),
             lifetime: self.lifetime(),
             obtained: self.obtained,
             spread: self.spread,
@@ -209,7 +235,7 @@ impl Cache<'_> {
         let written = self.written(&bytes).filter(|written| written.key == key)?;
         let left = written.obtained.left(written.lifetime(), self.world.now());
         let schedule = Schedule::of(written.lifetime(), min_validity, written.spread);
-        (schedule.freshness(left) == Freshness::Fresh).then(|| make(written.token))
+        (schedule.freshness(left) == Freshness::Fresh).then(|| make(written.token.expose()))
     }
 
     /// The entry for a key, Spent or not.
@@ -276,7 +302,7 @@ impl Cache<'_> {
         let boot_id = if self.folder.is_in_memory() { None } else { self.world.boot_id() };
         let content = sealed(&Written {
             key: key.text(&rule),
-            token: entry.token.expose(),
+            token: PlainText::of(entry.token.expose()).context("the token is not plain text")?,
             lifetime_ms: u64::try_from(entry.lifetime.as_millis()).unwrap_or(u64::MAX),
             obtained: entry.obtained,
             boot_id: boot_id.as_deref(),
@@ -353,11 +379,11 @@ mod tests {
                 settings: "5e77",
                 bearer: Some("b"),
             },
-            token: "t.o.k",
+            token: PlainText::of("eyJ.o.k").expect("plain text"),
             lifetime_ms: 3_600_000,
             obtained: moment,
             boot_id: None,
-            spread: 1.0,
+            spread: 0.75,
             discovery: Some(WrittenDiscovery {
                 issuer: "i",
                 token_endpoint: "e",
@@ -366,9 +392,9 @@ mod tests {
             }),
         };
         let shown = (FORMAT, hex(&sealed(&written).expect("bytes")));
-        let wanted = "76f6b9e4b5d3e2c905682f6f72670761636d652b63690a68747470733a2f2f682f04356537370101\
-                      6205742e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000f03f010169016580a0f1c2b134\
-                      e0a7120707070707070707070707070707070707070707070707070707070707070707";
+        let wanted = "b17ff08b7b48ad0405682f6f72670761636d652b63690a68747470733a2f2f682f04356537370101\
+                      620765794a2e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000e83f010169016580a0f1c2\
+                      b134e0a7120707070707070707070707070707070707070707070707070707070707070707";
         assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The bounds of the factor that spreads the refreshes of a fleet.
 pub const SPREAD: (f64, f64) = (2.0 / 3.0, 14.0 / 15.0);
 
+/// The longest life that a robot token is believed to have (R13).
+pub const LONGEST_LIFE: Duration = Duration::from_hours(24);
+
 /// What a token's age means for a `get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Freshness {

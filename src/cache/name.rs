@@ -29,15 +29,15 @@ impl Kind {
         }
     }
 
-    /// After how long without a change a file is a leftover: a temporary file after ten minutes (no
-    /// request lasts so long); a lock after two hours (no attempt is barred for more than one); an
+    /// After how long without a change a file is a leftover: a temporary file after twenty minutes (no
+    /// request lasts so long); a lock after four hours (no attempt is barred for more than three); an
     /// entry after two days (no token is counted as living for more than one); a plan, which is made
     /// again in no time, after thirty.
     const fn longest_use(self) -> Duration {
         const DAY: Duration = Duration::from_hours(24);
         match self {
-            Self::Temporary => Duration::from_mins(10),
-            Self::Lock => Duration::from_hours(2),
+            Self::Temporary => Duration::from_mins(20),
+            Self::Lock => Duration::from_hours(4),
             Self::Entry => DAY.saturating_mul(2),
             Self::Plan => DAY.saturating_mul(30),
         }

@@ -14,7 +14,9 @@ use crate::cache::{Cache, LARGEST};
 use crate::config::fingerprint::Fingerprint;
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{Bearer, Rule, Settings};
+use crate::digest::is_hex;
 use crate::failure::Failure;
+use crate::secret::PlainText;
 use crate::server::{Server, is_path_prefix};
 use crate::world::World;
 
@@ -73,6 +75,10 @@ impl Lookup<'_> {
         }
     }
 
+    fn is_one(&self) -> bool {
+        is_hex(&self.settings, 64) && PlainText::of(&self.robot).is_some()
+    }
+
     /// What a token should still have, where the rule says so.
     pub fn min_validity(&self) -> Option<Duration> {
         self.min_validity_ms.map(Duration::from_millis)
@@ -102,12 +108,12 @@ impl PlannedRule<'_> {
 }
 
 impl<'a> Plan<'a> {
-    /// The rule with the longest path that covers `path` on the plan's host.
+    /// The rule with the longest path that covers `path` on the plan's host. What cannot have been
+    /// written of it counts as a mistake, and the files tell (R31).
     pub fn into_rule_for(self, path: &str) -> Option<PlannedRule<'a>> {
-        self.rules
-            .into_iter()
-            .filter(|rule| is_path_prefix(rule.path(), path))
-            .max_by_key(|rule| rule.path().len())
+        let rules = self.rules.into_iter().filter(|rule| is_path_prefix(rule.path(), path));
+        let PlannedRule { rule, lookup } = rules.max_by_key(|rule| rule.path().len())?;
+        Some(PlannedRule { rule, lookup: lookup.filter(Lookup::is_one) })
     }
 }
 
@@ -271,6 +277,29 @@ mod tests {
         for (host, search_path) in &others {
             assert!(!is_taken(host, search_path), "{host}, {search_path:?}");
         }
+    }
+
+    #[test]
+    fn r31_a_rule_that_cannot_have_been_written_is_a_mistake() {
+        let digest = "0123456789abcdef".repeat(4);
+        let is_one = |robot: &str, settings: &str| {
+            let lookup = Lookup {
+                robot: robot.to_owned().into(),
+                api_url: "https://h/".into(),
+                settings: settings.to_owned().into(),
+                bearer: Bearer::Settings,
+                min_validity_ms: Some(u64::MAX),
+            };
+            let rules = vec![PlannedRule { rule: "h".into(), lookup: Some(lookup) }];
+            let fingerprint = Fingerprint::empty();
+            let plan = Plan { version: VERSION, key: b"k", fingerprint, rules };
+            plan.into_rule_for("").expect("a rule").lookup.is_some()
+        };
+        assert!(is_one("acme+ci", &digest));
+        assert!(!is_one("acme+ci\u{1b}[2J", &digest));
+        assert!(!is_one("acme+ci", "../../../../../../etc/shadow"), "it makes a file's name");
+        assert!(!is_one("acme+ci", &digest.to_uppercase()));
+        assert!(!is_one("acme+ci", &digest[1..]));
     }
 
     #[test]

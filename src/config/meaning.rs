@@ -6,8 +6,8 @@ use url::Url;
 
 use super::keys::{self, LATER_SOURCES, Owner, SourceKind};
 use super::settings::{
-    ClientCredentials, Connection, Endpoint, Identity, Rule, SecretPlace, SourceSpec, TokenFile,
-    TokenVariable,
+    ClientCredentials, Connection, Endpoint, Identity, LONGEST_DEADLINE, Rule, SecretPlace,
+    SourceSpec, TokenFile, TokenVariable,
 };
 use super::suggestion;
 use super::table::{Entry, Table, Value, sounds_secret};
@@ -17,8 +17,6 @@ use crate::server::Server;
 
 /// The least time for a request, which a mistaken unit would fall short of.
 const LEAST: Duration = Duration::from_millis(100);
-/// The most time for a `get`: whoever called it has given up by then.
-const MOST: Duration = Duration::from_mins(10);
 /// Quay's tokens live an hour.
 const LONGEST_VALIDITY: Duration = Duration::from_hours(24);
 
@@ -34,7 +32,7 @@ pub(super) fn rule(
     let identity = identity(&mut table);
     let connection = connection(&mut table);
     let api_url = api_url(&mut table, server, &connection);
-    let mut time = |key| table.parsed(key, |text| values::duration(text, LEAST, MOST));
+    let mut time = |key| table.parsed(key, |text| values::duration(text, LEAST, LONGEST_DEADLINE));
     let deadline = time("deadline").unwrap_or(Duration::from_secs(25));
     let exchange_timeout = time("exchange_timeout").unwrap_or(Duration::from_secs(15));
     let min_validity = table.parsed("min_validity", |text| {
@@ -84,7 +82,7 @@ fn connection(table: &mut Table<'_>) -> Connection {
 pub(super) fn identity(mut table: Table<'_>, name: &str) -> Result<Identity, Failure> {
     let place = table.place();
     let connection = connection(&mut table);
-    let timeout = table.parsed("timeout", |text| values::duration(text, LEAST, MOST));
+    let timeout = table.parsed("timeout", |text| values::duration(text, LEAST, LONGEST_DEADLINE));
     let kinds = SourceKind::ALL.map(|kind| (kind.name(), kind));
     let kind = table.required("source", |text| values::one_of(text, &kinds, LATER_SOURCES));
     let source = match kind {

@@ -33,6 +33,9 @@ impl Settings {
     }
 }
 
+/// The most time for a `get`: whoever called it has given up by then.
+pub const LONGEST_DEADLINE: Duration = Duration::from_mins(10);
+
 /// How to get a robot token for a registry: one `[registry."HOST"]` table.
 #[derive(Clone, Debug)]
 pub struct Rule {

@@ -9,12 +9,14 @@ use url::Url;
 
 use super::verdict::{self, Probe};
 use super::{Presented, quay_of};
+use crate::cache::entry::LONGEST_TOKEN;
+use crate::cache::freshness::LONGEST_LIFE;
 use crate::config::settings::Rule;
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
 use crate::http::{Body, Request, Response, Retry500, Transport, send_by};
 use crate::jwt;
-use crate::secret::Secret;
+use crate::secret::{PlainText, Secret};
 use crate::world::World;
 
 /// Where the exchange is, below `api_url`. A slash at its end would be another page.
@@ -22,10 +24,6 @@ pub(super) const PATH: &str = "/oauth2/federation/robot/token";
 /// The most that `ROBOT:TOKEN` may have in bytes: in base64 and with the header's name it then
 /// fits the 8 KiB that nginx, in front of Quay, has for one header line.
 const LONGEST_CREDENTIALS: usize = 6123;
-/// The longest robot token that is taken, in bytes; Quay's have about 825.
-const LONGEST_ROBOT_TOKEN: usize = 8 << 10;
-/// The longest life that a robot token is believed to have (rule R13).
-const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 
 /// What Quay gave for an OIDC token.
 #[derive(Clone, Debug)]
@@ -130,8 +128,8 @@ fn read(world: &World, rule: &Rule, reply: &Response) -> Result<RobotReply, Fail
         let hint = "no token was handed out; show this to whoever runs that Quay";
         Failure::new(format!("the robot token from {quay} {what}"), hint)
     };
-    if token.expose().len() > LONGEST_ROBOT_TOKEN {
-        return Err(unusable(&format!("is longer than {LONGEST_ROBOT_TOKEN} bytes")));
+    if token.expose().len() > LONGEST_TOKEN {
+        return Err(unusable(&format!("is longer than {LONGEST_TOKEN} bytes")));
     }
     let claims = jwt::peek(token.expose()).map_err(|fault| unusable(fault.0))?.claims;
     match claims.sub.as_deref() {
@@ -142,11 +140,14 @@ fn read(world: &World, rule: &Rule, reply: &Response) -> Result<RobotReply, Fail
             return Err(unusable(&format!("is for `{other}`, not for `{}`", rule.robot)));
         }
     }
+    if PlainText::of(token.expose()).is_none() {
+        return Err(unusable("is not a JWT: its signature is not base64url"));
+    }
     let lifetime = claims.exp.zip(claims.iat).and_then(|(exp, iat)| exp.checked_sub(iat));
     match lifetime.and_then(|seconds| u64::try_from(seconds).ok()) {
         None | Some(0) => Err(unusable("does not end after it begins (`exp`, `iat`)")),
         Some(seconds) => {
-            let lifetime = Duration::from_secs(seconds).min(LONGEST_LIFETIME);
+            let lifetime = Duration::from_secs(seconds).min(LONGEST_LIFE);
             Ok(RobotReply { token, lifetime })
         }
     }
@@ -237,6 +238,8 @@ mod tests {
             of(json!({"iat": 0, "exp": 3600})),
             of(json!({"sub": "fed_test+robot1", "iat": 3600, "exp": 3600})),
             of(json!({"sub": "fed_test+robot1", "exp": 3600})),
+            of(json!({"sub": "fed_test+robot1", "iat": 0, "exp": 3600}))
+                .replace("\"}", "\\u0007\"}"),
         ];
         let texts: Vec<String> =
             replies.iter().map(|body| shown(&answered(body).expect_err("refused"))).collect();
@@ -263,6 +266,9 @@ mod tests {
         hint: no token was handed out; show this to whoever runs that Quay
 
         the robot token from Quay at `quay.example.com` does not end after it begins (`exp`, `iat`)
+        hint: no token was handed out; show this to whoever runs that Quay
+
+        the robot token from Quay at `quay.example.com` is not a JWT: its signature is not base64url
         hint: no token was handed out; show this to whoever runs that Quay
         ");
     }

@@ -19,6 +19,7 @@ mod configure;
 mod doctor;
 mod explained;
 mod floors;
+mod forged;
 mod help;
 mod herd;
 mod hot_path;
