@@ -6,14 +6,18 @@
 //! `CONTAINERS_REGISTRIES_CONF`.
 
 pub(super) mod auth_file;
+#[cfg(test)]
+mod cases;
+mod json;
 pub(super) mod registries_conf;
 
 use std::path::{Path, PathBuf};
 
+use auth_file::AuthFile;
 use clap::ValueEnum;
 
 use crate::failure::Failure;
-use crate::files::read_input;
+use crate::files::{InputError, read_input};
 use crate::protocol::PROGRAM;
 use crate::world::World;
 
@@ -103,6 +107,14 @@ pub(super) fn missing_auth_file(world: &World) -> Option<(&'static str, PathBuf)
 /// Every file in which podman and buildah look for a login, in their order.
 pub(super) fn auth_files(world: &World) -> Vec<PathBuf> {
     let mut files = vec![first_auth_file(world)];
+    // Without XDG_RUNTIME_DIR, podman of an ordinary user has a folder of its own in its place.
+    let is_own = files[0].starts_with(&world.places.run)
+        && !world.environment.has("XDG_RUNTIME_DIR")
+        && std::fs::metadata(&files[0])
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if is_own && world.caller.uid() != 0 {
+        files.clear();
+    }
     for file in lasting_auth_file(world).into_iter().chain(docker_file(world)) {
         if !files.contains(&file) {
             files.push(file);
@@ -118,9 +130,23 @@ pub(super) fn is_short_lived(world: &World, file: &Path) -> bool {
     folders.into_iter().chain(runtime.as_deref()).any(|folder| file.starts_with(folder))
 }
 
-/// The text of a client's file, where it can be read.
-pub(super) fn text_of(file: &Path) -> Option<String> {
-    String::from_utf8(read_input(file, LARGEST).ok()?.bytes).ok()
+/// The content of a client's file; nothing where there is no such file.
+pub(super) fn content_of(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    match read_input(file, LARGEST) {
+        Ok(input) => Ok(Some(input.bytes)),
+        Err(InputError::Absent) => Ok(None),
+        Err(error) => Err(Failure::new(
+            format!("{} {error}", file.display()),
+            "whoever pulls must be able to read it: correct its owner and mode, or move it away",
+        )),
+    }
+}
+
+/// A client's auth.json or config.json as it reads it; nothing where there is no such file.
+pub(super) fn auth_file_of(client: Client, file: &Path) -> Result<Option<AuthFile>, Failure> {
+    let content = content_of(file)?;
+    let parse = |bytes: Vec<u8>| AuthFile::parse(client, &bytes, &file.display().to_string());
+    content.map(parse).transpose()
 }
 
 /// The program in the caller's `PATH`.

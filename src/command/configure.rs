@@ -163,7 +163,7 @@ impl Whose {
 struct Changed {
     whose: Whose,
     path: PathBuf,
-    before: Option<String>,
+    before: Option<Vec<u8>>,
     outcome: Outcome,
 }
 
@@ -179,17 +179,20 @@ impl Changed {
 
     /// The two sides of a diff, without secrets.
     fn shown(&self, arguments: &Arguments) -> (Option<String>, Option<String>) {
-        let before = self.before.clone();
+        let text = |content: &[u8]| {
+            if arguments.system {
+                String::from_utf8_lossy(content).into_owned()
+            } else {
+                auth_file::masked(content)
+            }
+        };
+        let before = self.before.as_deref();
         let after = match &self.outcome.after {
-            After::Same => before.clone(),
-            After::Text(text) => Some(text.clone()),
+            After::Same => before,
+            After::Content(content) => Some(&**content),
             After::Gone => None,
         };
-        if arguments.system {
-            (before, after)
-        } else {
-            (before.as_deref().map(auth_file::masked), after.as_deref().map(auth_file::masked))
-        }
+        (before.map(text), after.map(text))
     }
 
     /// Tells what was done.
@@ -231,7 +234,7 @@ fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Fa
     };
     let clients = arguments.only.map_or_else(|| Client::ALL.to_vec(), |only| vec![only]);
     let mut edits: Vec<(Whose, Edit<'_>)> = Vec::new();
-    for client in &clients {
+    for client in clients.iter().copied() {
         let path = client.file(world)?;
         // REGISTRY_AUTH_FILE may name docker's.
         if edits.iter().any(|(_, edit)| edit.path == path) {
@@ -240,12 +243,12 @@ fn own_edits<'a>(world: &World, arguments: &'a Arguments) -> Result<Plan<'a>, Fa
         let hosts = registries.hosts.clone();
         let (shown, force) = (path.display().to_string(), arguments.force);
         let change: Change<'_> = if arguments.undo {
-            Box::new(move |text| without_entries(text, &hosts, &shown))
+            Box::new(move |content| without_entries(client, content, &hosts, &shown))
         } else {
-            Box::new(move |text| with_entries(text, &hosts, &shown, force))
+            Box::new(move |content| with_entries(client, content, &hosts, &shown, force))
         };
         let edit = Edit { path, mode: 0o600, mode_of_folder: 0o700, empty: "{}\n", change };
-        edits.push((Whose::Of(*client), edit));
+        edits.push((Whose::Of(client), edit));
     }
     Ok((edits, Box::new(move |world| notes::of_files(world, &clients, &registries))))
 }
@@ -361,19 +364,19 @@ fn given(arguments: &Arguments) -> Result<Vec<Server>, Failure> {
 }
 
 fn with_entries(
-    text: Option<&str>,
+    client: Client,
+    content: Option<&[u8]>,
     hosts: &[String],
     shown: &str,
     force: bool,
 ) -> Result<Outcome, Failure> {
     let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let file = AuthFile::parse(text.unwrap_or_default(), shown)?;
-    let helpers = file.helpers();
-    let helper_of = |host: &str| helpers.iter().find(|(of, _)| of == host).map(|(_, it)| it);
+    let file = AuthFile::to_change(client, content.unwrap_or_default(), shown)?;
     let mut deeds = Vec::new();
     for host in hosts {
-        let kind = match helper_of(host) {
+        let kind = match file.helper_of(host) {
             Some(helper) if helper == HELPER => DeedKind::IsThere,
+            None | Some("") => DeedKind::Added,
             Some(other) if !force => {
                 return Err(Failure::new(
                     format!("{shown} names the helper `{other}` for {host}"),
@@ -381,40 +384,42 @@ fn with_entries(
                      not bring it back)",
                 ));
             }
-            Some(other) => DeedKind::Replaced(other.clone()),
-            None => DeedKind::Added,
+            Some(other) => DeedKind::Replaced(other.to_owned()),
         };
         deeds.push(Deed { kind, what: host.clone() });
     }
-    let after = match text {
+    let new_file = || auth_file::new_file(&names, HELPER);
+    let after = match content {
         _ if deeds.iter().all(|deed| deed.kind == DeedKind::IsThere) => After::Same,
-        None => After::Text(auth_file::new_file(&names, HELPER)),
+        None => After::Content(new_file().into()),
         // Without a line end, so that it can be told from a file that was not there.
-        Some(text) if text.trim_ascii().is_empty() => {
-            After::Text(auth_file::new_file(&names, HELPER).trim_end().to_owned())
+        Some(content) if content.trim_ascii().is_empty() => {
+            After::Content(new_file().trim_end().into())
         }
-        Some(_) => After::Text(file.with(&names, HELPER)),
+        Some(_) => After::Content(file.with(&names, HELPER, shown)?),
     };
     Ok(Outcome { after, deeds })
 }
 
-fn without_entries(text: Option<&str>, hosts: &[String], shown: &str) -> Result<Outcome, Failure> {
-    let Some(text) = text else { return Ok(Outcome { after: After::Same, deeds: Vec::new() }) };
-    let file = AuthFile::parse(text, shown)?;
+fn without_entries(
+    client: Client,
+    content: Option<&[u8]>,
+    hosts: &[String],
+    shown: &str,
+) -> Result<Outcome, Failure> {
+    let Some(content) = content else {
+        return Ok(Outcome { after: After::Same, deeds: Vec::new() });
+    };
+    let file = AuthFile::to_change(client, content, shown)?;
     let is_meant = |host: &String| hosts.is_empty() || hosts.contains(host);
-    let ours: Vec<String> = file
-        .helpers()
-        .into_iter()
-        .filter(|(host, helper)| helper == HELPER && is_meant(host))
-        .map(|(host, _)| host)
-        .collect();
+    let ours: Vec<String> = file.hosts_of(HELPER).into_iter().filter(is_meant).collect();
     let names: Vec<&str> = ours.iter().map(String::as_str).collect();
     let new_file = auth_file::new_file(&names, HELPER);
-    let after = match text {
+    let after = match content {
         _ if ours.is_empty() => After::Same,
-        text if text == new_file => After::Gone,
-        text if text == new_file.trim_end() => After::Text(String::new()),
-        _ => After::Text(file.without(&names)),
+        content if content == new_file.as_bytes() => After::Gone,
+        content if content == new_file.trim_end().as_bytes() => After::Content(Vec::new()),
+        _ => After::Content(file.without(&names, HELPER, shown)?),
     };
     let deeds = ours.iter().map(|host| Deed { kind: DeedKind::TakenAway, what: host.clone() });
     Ok(Outcome { after, deeds: deeds.collect() })
@@ -455,19 +460,21 @@ fn system_edits<'a>(world: &World, arguments: &Arguments) -> Result<Plan<'a>, Fa
 
 const EVERY_REGISTRY: &str = "every registry";
 
-fn with_helper(text: Option<&str>, shown: &str, is_own: bool) -> Result<Outcome, Failure> {
+fn with_helper(content: Option<&[u8]>, shown: &str, is_own: bool) -> Result<Outcome, Failure> {
     let deed = |kind| vec![Deed { kind, what: EVERY_REGISTRY.to_owned() }];
-    let helpers = Helpers::parse(text.unwrap_or_default(), shown)?;
+    let helpers = Helpers::parse(content.unwrap_or_default(), shown)?;
     Ok(match helpers {
         Some(helpers) if helpers.has(HELPER) => {
             Outcome { after: After::Same, deeds: deed(DeedKind::IsThere) }
         }
-        Some(helpers) => {
-            Outcome { after: After::Text(helpers.with(HELPER)), deeds: deed(DeedKind::Added) }
-        }
+        Some(helpers) => Outcome {
+            after: After::Content(helpers.with(HELPER).into()),
+            deeds: deed(DeedKind::Added),
+        },
         None if is_own => {
-            let rest = text.unwrap_or_default();
-            let after = After::Text(registries_conf::new_file(HELPER) + rest);
+            let rest = content.unwrap_or_default();
+            let new_file = registries_conf::new_file(HELPER);
+            let after = After::Content([new_file.as_bytes(), rest].concat());
             Outcome { after, deeds: deed(DeedKind::Added) }
         }
         // It had a list when it was chosen: another process has taken it away.
@@ -480,16 +487,16 @@ fn with_helper(text: Option<&str>, shown: &str, is_own: bool) -> Result<Outcome,
     })
 }
 
-fn without_helper(text: Option<&str>, shown: &str) -> Result<Outcome, Failure> {
-    let text = text.unwrap_or_default();
-    let helpers = Helpers::parse(text, shown)?.filter(|helpers| helpers.has(HELPER));
+fn without_helper(content: Option<&[u8]>, shown: &str) -> Result<Outcome, Failure> {
+    let content = content.unwrap_or_default();
+    let helpers = Helpers::parse(content, shown)?.filter(|helpers| helpers.has(HELPER));
     let Some(helpers) = helpers else {
         return Ok(Outcome { after: After::Same, deeds: Vec::new() });
     };
-    let after = match text.strip_prefix(&registries_conf::new_file(HELPER)) {
-        Some("") => After::Gone,
-        Some(rest) => After::Text(rest.to_owned()),
-        None => After::Text(helpers.without(HELPER)),
+    let after = match content.strip_prefix(registries_conf::new_file(HELPER).as_bytes()) {
+        Some([]) => After::Gone,
+        Some(rest) => After::Content(rest.to_vec()),
+        None => After::Content(helpers.without(HELPER).into()),
     };
     let what = EVERY_REGISTRY.to_owned();
     Ok(Outcome { after, deeds: vec![Deed { kind: DeedKind::TakenAway, what }] })

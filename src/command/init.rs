@@ -474,7 +474,7 @@ impl Place {
 
     fn write(&self, world: &World, text: &str, force: bool) -> Result<(), Failure> {
         let shown = self.file.display();
-        let change = |before: Option<&str>| match before {
+        let change = |before: Option<&[u8]>| match before {
             Some(_) if !force => Err(Failure::new(
                 format!("{shown} is there already"),
                 if self.is_for_all {
@@ -485,7 +485,7 @@ impl Place {
                      name it by QUAYFED_CONFIG, or replace it (--force)"
                 },
             )),
-            _ => Ok(Outcome { after: After::Text(text.to_owned()), deeds: Vec::new() }),
+            _ => Ok(Outcome { after: After::Content(text.into()), deeds: Vec::new() }),
         };
         // What is in the system's folder is for every user: no secret stands in it.
         let (mode, mode_of_folder) = if self.is_for_all { (0o644, 0o755) } else { (0o600, 0o700) };

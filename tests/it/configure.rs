@@ -111,7 +111,7 @@ const FOREIGN: &[&str] = &[
     "",
     "{}",
     "{}\n",
-    "{\n\t\"auths\": {\n\t\t\"docker.io\": {\n\t\t\t\"auth\": \"aHVudGVyMg==\"\n\t\t}\n\t}\n}",
+    "{\n\t\"auths\": {\n\t\t\"docker.io\": {\n\t\t\t\"auth\": \"dTpodW50ZXIy\"\n\t\t}\n\t}\n}",
     "{\r\n  \"z\": 1.50,\r\n  \"a\": [1, {\"b\": \"\\u00e4\\/\"}],\r\n  \"credHelpers\": {\r\n    \"gcr.io\": \"gcloud\"\r\n  },\r\n  \"HttpHeaders\": {}\r\n}\r\n",
     "{\"credHelpers\":{\"quay.io\":\"secretservice\"},\"auths\":{}}",
     "  {\n\n    \"credsStore\" : \"pass\",\n\n    \"unknown\" : null }  \n",
@@ -407,12 +407,12 @@ fn many_writers_at_once_lose_no_edit() {
 #[test]
 fn a_dry_run_shows_a_diff_without_secrets_and_writes_nothing() {
     let home = home();
-    let text = "{\n\t\"auths\": {\n\t\t\"docker.io\": {\n\t\t\t\"auth\": \"aHVudGVyMg==\"\n\t\t}\n\t}\n}\n";
+    let text = "{\n\t\"auths\": {\n\t\t\"docker.io\": {\n\t\t\t\"auth\": \"dTpodW50ZXIy\"\n\t\t}\n\t}\n}\n";
     write(&home, AUTH_FILE, text);
     let said = done(&home, &["--dry-run"]);
     assert!(said.contains("+\t\t\"quay.example.com\": \"quayfed\""), "{said}");
     assert!(said.contains("--- /dev/null") && said.contains("a dry run"), "{said}");
-    assert!(said.contains("\"auth\": \"…\"") && !said.contains("aHVudGVyMg"), "{said}");
+    assert!(said.contains("\"auth\": \"…\"") && !said.contains("dTpodW50ZXIy"), "{said}");
     assert_eq!(read(&home, AUTH_FILE), text);
     assert!(!home.path(DOCKER_FILE).exists() && !home.path(".docker").exists());
 }
@@ -569,11 +569,11 @@ fn desk_with_everything_in_the_way() -> Desk {
     let desk = desk.with("XDG_RUNTIME_DIR", &runtime);
     desk.write(
         "run/user/1000/containers/auth.json",
-        r#"{"auths": {"quay.example.com": {"auth": "aHVudGVyMg=="}, "docker.io": {"auth": "eA=="}}}"#,
+        r#"{"auths": {"quay.example.com": {"auth": "dTpodW50ZXIy"}, "docker.io": {"auth": "eA=="}}}"#,
     );
     desk.write(
         ".config/containers/auth.json",
-        "{\n\t\"auths\": {\n\t\t\"quay.example.com/acme\": {\n\t\t\t\"auth\": \"aHVudGVyMg==\"\n\t\t}\n\t}\n}",
+        "{\n\t\"auths\": {\n\t\t\"quay.example.com/acme\": {\n\t\t\t\"auth\": \"dTpodW50ZXIy\"\n\t\t}\n\t}\n}",
     );
     desk.write(
         ".docker/config.json",
@@ -590,7 +590,7 @@ fn what_is_in_the_way_of_the_helper_is_told() {
             ["quay.example.com", "paths.example.com/org/app", "quay.exampel.com", "--dry-run"];
         let screen = desk.screen(looks, &arguments);
         screens::check(&format!("configure-in-the-way-{name}"), &screen);
-        assert!(!screen.contains("aHVudGVyMg"), "{screen}");
+        assert!(!screen.contains("dTpodW50ZXIy"), "{screen}");
         for wanted in ["quay.example.com/acme", "credsStore", "paths.example.com", "exampel"] {
             assert!(screen.contains(wanted), "{wanted}: {screen}");
         }
@@ -659,7 +659,7 @@ fn the_screens_for_every_user() {
         );
         desk.write(
             ".config/containers/auth.json",
-            r#"{"auths": {"quay.example.com": {"auth": "aHVudGVyMg=="}}}"#,
+            r#"{"auths": {"quay.example.com": {"auth": "dTpodW50ZXIy"}}}"#,
         );
         desk.write(".config/containers/registries.conf", "");
         screens::check(&format!("configure-system-{name}"), &desk.screen(looks, &["--system"]));

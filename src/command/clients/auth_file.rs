@@ -1,142 +1,339 @@
-//! The `credHelpers` of an auth.json or config.json, changed in place: every other byte of the file
-//! stays as it is.
+//! The `credHelpers` of an auth.json or config.json: read as the client reads it, and changed in
+//! place, so that every other byte of the file stays as it is.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::Client;
+use super::json::{Json, Kind, LEFT, Member, SPACE, names, quoted};
 use crate::failure::Failure;
-use crate::server::Server;
 
 /// The key under which both kinds of file name helpers.
 const HELPERS: &str = "credHelpers";
+/// The key under which both keep logins.
+const LOGINS: &str = "auths";
+/// The key under which docker names a helper for every host.
+const STORE: &str = "credsStore";
 
 /// A file that has been read.
 #[derive(Debug)]
-pub(in crate::command) struct AuthFile<'a> {
-    text: &'a str,
-    root: Object,
+pub(in crate::command) struct AuthFile {
+    json: Json,
+    client: Client,
+    content: Content,
 }
 
-/// A login in such a file.
+/// What a client does about a host because of one file.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::command) struct Login {
-    /// What it is for, as it is written: a host, or a host and a path.
-    pub(in crate::command) name: String,
-    /// Whether nothing is in it: `docker login` leaves such behind, and nobody uses them.
-    pub(in crate::command) is_empty: bool,
+pub(in crate::command) enum Asked {
+    /// It asks a helper, which this key names.
+    Helper { key: &'static str, helper: String },
+    /// It goes by the login of this name.
+    Login(String),
+    /// Nothing of the host stands there.
+    Nobody,
 }
 
-impl<'a> AuthFile<'a> {
-    /// Reads a text; one without anything in it counts as `{}`. `shown` is the name of the file.
-    pub(in crate::command) fn parse(text: &'a str, shown: &str) -> Result<Self, Failure> {
-        let text = if text.trim_ascii().is_empty() { "{}" } else { text };
-        if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
-            let said = error.to_string();
-            let said = said.split(" at line ").next().unwrap_or(&said);
+impl AuthFile {
+    /// Reads a file as a client does; fails where the client fails, or passes the file over. `shown`
+    /// is the name of the file.
+    pub(in crate::command) fn parse(
+        client: Client,
+        bytes: &[u8],
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        if client == Client::Docker {
+            let json = Json::parse_first(bytes, shown)?.unwrap_or_else(Json::empty);
+            // It warns of a value of a wrong kind, and goes on without that and without logins.
+            let (mut content, mistake) = Content::of(&json, client, shown);
+            if mistake.is_some() {
+                content.logins.clear();
+            }
+            return Ok(Self { json, client, content });
+        }
+        if bytes.trim_ascii().is_empty() {
             return Err(Failure::new(
-                format!("{shown}:{}: this is not JSON: {said}", error.line()),
-                "correct it, or move it away: it was left as it is",
+                format!("{shown} is empty: podman, buildah and skopeo fail there"),
+                "write {} into it, or remove it",
             ));
         }
-        let start = after_space(text, 0);
-        if !text[start..].starts_with('{') {
-            return Err(no_object(shown, "the whole of it", &text[start..]));
+        Self::read_whole(client, bytes, shown)
+    }
+
+    /// Reads a file that is to be changed: one without anything in it counts as `{}`, and anything
+    /// that only one of the clients would read is refused.
+    pub(in crate::command) fn to_change(
+        client: Client,
+        bytes: &[u8],
+        shown: &str,
+    ) -> Result<Self, Failure> {
+        let is_empty = bytes.trim_ascii().is_empty();
+        Self::read_whole(client, if is_empty { b"{}" } else { bytes }, shown)
+    }
+
+    fn read_whole(client: Client, bytes: &[u8], shown: &str) -> Result<Self, Failure> {
+        let json = Json::parse(bytes, shown)?;
+        match Content::of(&json, client, shown) {
+            (_, Some(mistake)) => Err(mistake),
+            (content, None) => Ok(Self { json, client, content }),
         }
-        let root = Object::at(text, start);
-        let file = Self { text, root };
-        for key in [HELPERS, "auths"] {
-            if file.root.members.iter().filter(|member| member.key == key).count() > 1 {
-                return Err(Failure::new(
-                    format!("{shown}: `{key}` stands there twice"),
-                    "make one of the two: it was left as it is",
-                ));
+    }
+
+    /// What the client does about a host.
+    pub(in crate::command) fn asked(&self, host: &str) -> Asked {
+        let named = self.helper_of(host);
+        let key = if named.is_some() { HELPERS } else { STORE };
+        match (named.or(self.store()), self.client) {
+            // An empty name is one that docker goes by: no helper at all. podman runs into it.
+            (Some(""), Client::Docker) | (None, _) => {
+                let login = self.logins_for(|name| is_login_of(name, host, self.client)).next();
+                login.map_or(Asked::Nobody, |name| Asked::Login(name.to_owned()))
             }
-            if let Some(member) = file.root.member(key)
-                && !text[member.value.clone()].starts_with('{')
-            {
-                let value = &text[member.value.clone()];
-                return Err(no_object(shown, &format!("`{key}`"), value));
+            (Some(helper), _) => Asked::Helper { key, helper: helper.to_owned() },
+        }
+    }
+
+    /// The helper that is named for a host.
+    pub(in crate::command) fn helper_of(&self, host: &str) -> Option<&str> {
+        self.content.helpers.get(host).map(String::as_str)
+    }
+
+    /// The hosts for which an entry of this helper stands there, even one that another entry keeps
+    /// from being used.
+    pub(in crate::command) fn hosts_of(&self, helper: &str) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for object in self.objects() {
+            for member in self.json.members(&object) {
+                let is_its = self.json.string(&member.value).is_some_and(|it| it == helper);
+                if is_its && !hosts.contains(&member.key) {
+                    hosts.push(member.key);
+                }
             }
         }
-        Ok(file)
+        hosts
     }
 
-    /// Each host for which a helper is named, with the helper.
-    pub(in crate::command) fn helpers(&self) -> Vec<(String, String)> {
-        self.strings_of(HELPERS)
-    }
-
-    /// The helper that is named for every host, of docker's alone.
-    pub(in crate::command) fn store(&self) -> Option<String> {
-        self.root.member("credsStore").and_then(|member| text_of(self.slice(&member.value)))
-    }
-
-    /// The logins that stand in the file itself.
-    pub(in crate::command) fn logins(&self) -> Vec<Login> {
-        let Some(logins) = self.object("auths") else { return Vec::new() };
-        let login = |member: &Member| {
-            let value = self.slice(&member.value);
-            let is_empty = match serde_json::from_str(value) {
-                Ok(serde_json::Value::Object(fields)) => fields
-                    .values()
-                    .all(|field| field.is_null() || field.as_str().is_some_and(str::is_empty)),
-                _ => true,
-            };
-            Login { name: member.key.clone(), is_empty }
-        };
-        logins.members.iter().map(login).collect()
+    /// The helper that docker asks for every host that has none of its own.
+    pub(in crate::command) fn store(&self) -> Option<&str> {
+        Some(self.content.store.as_str()).filter(|store| !store.is_empty())
     }
 
     /// The names of the logins for a host that are in use: of the host, and of its paths.
     pub(in crate::command) fn logins_of(&self, host: &str) -> Vec<String> {
-        let is_of_host = |name: &str| Server::parse(name).is_ok_and(|server| server.host() == host);
-        let logins = self.logins().into_iter();
-        logins.filter(|it| !it.is_empty && is_of_host(&it.name)).map(|it| it.name).collect()
+        let is_of_host = |name: &str| {
+            is_login_of(name, host, self.client)
+                || name.strip_prefix(host).is_some_and(|path| path.starts_with('/'))
+        };
+        self.logins_for(is_of_host).map(str::to_owned).collect()
     }
 
-    /// The text with `helper` named for these hosts, whatever was named for them before.
-    pub(in crate::command) fn with(&self, hosts: &[&str], helper: &str) -> String {
-        let mut text = self.text.to_owned();
+    fn logins_for(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        let is_meant =
+            move |(name, login): &(&String, &Login)| **login != Login::Empty && is_meant(name);
+        self.content.logins.iter().filter(is_meant).map(|(name, _)| name.as_str())
+    }
+
+    /// The content with `helper` named for these hosts, whatever was named for them before.
+    pub(in crate::command) fn with(
+        &self,
+        hosts: &[&str],
+        helper: &str,
+        shown: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut json = self.json.clone();
         for host in hosts {
-            text = with_entry(&text, &quoted(host), &quoted(helper), host);
+            put_entry(&mut json, host, &quoted(helper));
         }
-        text
+        let named = hosts.iter().map(|host| ((*host).to_owned(), helper.to_owned()));
+        let mut helpers = self.content.helpers.clone();
+        helpers.extend(named);
+        self.changed(json, &helpers, shown)
     }
 
-    /// The text without the entries of these hosts, and without `credHelpers` where nothing is left
-    /// in it.
-    pub(in crate::command) fn without(&self, hosts: &[&str]) -> String {
-        let mut text = self.text.to_owned();
+    /// The content without the entries of `helper` for these hosts, and without a `credHelpers` in
+    /// which nothing is left.
+    pub(in crate::command) fn without(
+        &self,
+        hosts: &[&str],
+        helper: &str,
+        shown: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut json = self.json.clone();
+        while take_entry(&mut json, hosts, helper) {}
+        let (left, _) = Content::of(&json, self.client, shown);
+        let mut helpers = self.content.helpers.clone();
         for host in hosts {
-            let root = root_of(&text);
-            let Some(helpers) = root.object(&text, HELPERS) else { continue };
-            let Some(at) = helpers.members.iter().position(|member| member.key == *host) else {
-                continue;
-            };
-            let span = helpers.span_of_removal(at);
-            text.replace_range(span, "");
+            // One that it kept from being used counts again.
+            match left.helpers.get(*host) {
+                Some(other) if other != helper => {
+                    helpers.insert((*host).to_owned(), other.clone());
+                }
+                _ => {
+                    helpers.remove(*host);
+                }
+            }
         }
-        let root = root_of(&text);
-        if let Some(at) = root.members.iter().position(|member| member.key == HELPERS)
-            && root.object(&text, HELPERS).is_some_and(|helpers| helpers.members.is_empty())
-        {
-            text.replace_range(root.span_of_removal(at), "");
+        self.changed(json, &helpers, shown)
+    }
+
+    /// What an edit has made of the file, if the client reads there what was meant and everything
+    /// else as before.
+    fn changed(
+        &self,
+        json: Json,
+        helpers: &BTreeMap<String, String>,
+        shown: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let bytes = json.into_bytes();
+        let wanted = Content { helpers: helpers.clone(), ..self.content.clone() };
+        match Self::read_whole(self.client, &bytes, shown) {
+            Ok(changed) if changed.content == wanted => Ok(bytes),
+            _ => Err(Failure::new(
+                format!("{shown} has a `{HELPERS}` that cannot be changed without side effects"),
+                format!("make one `{HELPERS}` of all that are in it: it was left as it is"),
+            )),
         }
-        text
     }
 
-    fn strings_of(&self, key: &str) -> Vec<(String, String)> {
-        let Some(object) = self.object(key) else { return Vec::new() };
-        let text = |member: &Member| text_of(self.slice(&member.value)).unwrap_or_default();
-        object.members.iter().map(|member| (member.key.clone(), text(member))).collect()
+    fn objects(&self) -> Vec<Range<usize>> {
+        objects(&self.json).into_iter().map(|member| member.value).collect()
     }
+}
 
-    fn object(&self, key: &str) -> Option<Object> {
-        self.root.object(self.text, key)
-    }
+/// What a client makes of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    /// `docker login` leaves such behind, which nobody uses.
+    Empty,
+    Used,
+    /// It cannot be decoded, and that stops podman.
+    Broken,
+}
 
-    fn slice(&self, span: &Range<usize>) -> &str {
-        &self.text[span.clone()]
+/// What a file means to a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Content {
+    helpers: BTreeMap<String, String>,
+    logins: BTreeMap<String, Login>,
+    store: String,
+}
+
+impl Content {
+    /// What it means, with the first value that is of another kind than the client expects.
+    fn of(json: &Json, client: Client, shown: &str) -> (Self, Option<Failure>) {
+        let root = json.root();
+        let mut content = Self::default();
+        let mut mistake = None;
+        let mut expect = |what: &str, value: &Range<usize>, wanted: Kind| {
+            let kind = json.kind(value);
+            if kind != wanted && kind != Kind::Null && mistake.is_none() {
+                let (wanted, kind) = (wanted.words(), kind.words());
+                let cause = format!("{shown}: {what} must be {wanted}, not {kind}");
+                mistake = Some(Failure::new(cause, LEFT));
+            }
+            kind == wanted
+        };
+        expect("the whole of it", &root, Kind::Object);
+        for member in json.members(&root) {
+            let value = &member.value;
+            let is_null = json.kind(value) == Kind::Null;
+            if names(&member.key, HELPERS) {
+                expect(&format!("`{HELPERS}`"), value, Kind::Object);
+                if is_null {
+                    content.helpers.clear();
+                }
+                for Member { key, value, .. } in json.members(value) {
+                    expect(&format!("`{key}` in `{HELPERS}`"), &value, Kind::String);
+                    content.helpers.insert(key, json.string(&value).unwrap_or_default());
+                }
+            } else if names(&member.key, LOGINS) {
+                expect(&format!("`{LOGINS}`"), value, Kind::Object);
+                if is_null {
+                    content.logins.clear();
+                }
+                for Member { key, value, .. } in json.members(value) {
+                    expect(&format!("`{key}` in `{LOGINS}`"), &value, Kind::Object);
+                    let fields = fields_of_login(json, &value, client, |field, place| {
+                        expect(&format!("`{field}` of `{key}` in `{LOGINS}`"), place, Kind::String);
+                    });
+                    content.logins.insert(key, login_of(&fields, client));
+                }
+            } else if client == Client::Docker && names(&member.key, STORE) {
+                expect(&format!("`{STORE}`"), value, Kind::String);
+                // `null` leaves what was said before.
+                content.store = json.string(value).unwrap_or(content.store);
+            }
+        }
+        (content, mistake)
     }
+}
+
+/// The texts of a login.
+type Fields = BTreeMap<&'static str, String>;
+
+/// What a client looks at in a login.
+const fn known_fields(client: Client) -> &'static [&'static str] {
+    match client {
+        Client::Containers => &["auth", "identitytoken"],
+        Client::Docker => &["auth", "identitytoken", "username", "password", "registrytoken"],
+    }
+}
+
+fn fields_of_login(
+    json: &Json,
+    login: &Range<usize>,
+    client: Client,
+    mut look: impl FnMut(&str, &Range<usize>),
+) -> Fields {
+    let mut fields = Fields::new();
+    for Member { key, value, .. } in json.members(login) {
+        if let Some(field) = known_fields(client).iter().find(|field| names(&key, field)) {
+            look(field, &value);
+            if let Some(text) = json.string(&value) {
+                fields.insert(field, text);
+            }
+        }
+    }
+    fields
+}
+
+fn login_of(fields: &Fields, client: Client) -> Login {
+    let text = |field: &str| fields.get(field).map(String::as_str).unwrap_or_default();
+    let is_used = match (client, decoded(text("auth"))) {
+        (Client::Containers, None) => return Login::Broken,
+        (Client::Containers, Some(pair)) => pair.split_once(':').is_some_and(|(user, password)| {
+            let password = password.trim_matches('\0');
+            !(user.is_empty() && password.is_empty() && text("identitytoken").is_empty())
+        }),
+        (Client::Docker, pair) => {
+            let is_pair = pair.is_some_and(|pair| pair.contains(':') && !pair.starts_with(':'));
+            is_pair || fields.iter().any(|(field, text)| *field != "auth" && !text.is_empty())
+        }
+    };
+    if is_used { Login::Used } else { Login::Empty }
+}
+
+/// Base64 as Go reads it: line ends count for nothing, and bits that are left over may be set.
+fn decoded(auth: &str) -> Option<String> {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+    let bytes = engine.decode(auth.replace(['\r', '\n'], "")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether a login is one for a host, whatever its repository.
+fn is_login_of(name: &str, host: &str, client: Client) -> bool {
+    let stripped = name.strip_prefix("http://").unwrap_or(name);
+    let stripped = stripped.strip_prefix("https://").unwrap_or(stripped);
+    // For podman, a path counts only where there is no scheme.
+    let is_cut = stripped != name || client == Client::Docker;
+    let of = if is_cut { stripped.split('/').next().unwrap_or(stripped) } else { stripped };
+    of == host
 }
 
 /// A file with nothing but `helper` for these hosts, in the form that docker and podman write.
@@ -148,56 +345,83 @@ pub(in crate::command) fn new_file(hosts: &[&str], helper: &str) -> String {
 
 /// The text with every value in it that may be a secret replaced by `…`: all texts but the names of
 /// helpers.
-pub(in crate::command) fn masked(text: &str) -> String {
-    let start = after_space(text, 0);
-    if !text[start..].starts_with('{') {
-        return text.to_owned();
-    }
-    let mut masked = String::with_capacity(text.len());
+pub(in crate::command) fn masked(bytes: &[u8]) -> String {
+    let Ok(json) = Json::parse(bytes, "") else { return "…".to_owned() };
+    let is_shown = |member: &Member| names(&member.key, HELPERS) || names(&member.key, STORE);
+    let root = json.root();
+    let shown: Vec<_> =
+        json.members(&root).into_iter().filter(is_shown).map(|member| member.value).collect();
+    let mut masked = Vec::with_capacity(bytes.len());
     let mut done = 0;
-    for member in Object::at(text, start).members {
-        masked.push_str(&text[done..member.value.start]);
-        let value = &text[member.value.clone()];
-        if [HELPERS, "credsStore"].contains(&member.key.as_str()) {
-            masked.push_str(value);
-        } else {
-            mask_into(&mut masked, value);
+    for string in json.strings() {
+        let is_shown = string.is_key
+            || string.span.len() == 2
+            || shown
+                .iter()
+                .any(|value| value.start <= string.span.start && string.span.end <= value.end);
+        if !is_shown {
+            masked.extend(json.bytes(&(done..string.span.start)));
+            masked.extend("\"…\"".bytes());
+            done = string.span.end;
         }
-        done = member.value.end;
     }
-    masked.push_str(&text[done..]);
-    masked
+    masked.extend(json.bytes(&(done..json.text().len())));
+    String::from_utf8_lossy(&masked).into_owned()
 }
 
-fn mask_into(masked: &mut String, value: &str) {
-    let mut at = 0;
-    while let Some(quote) = value[at..].find('"') {
-        let start = at + quote;
-        let end = end_of_string(value, start);
-        masked.push_str(&value[at..start]);
-        let is_key = value[after_space(value, end)..].starts_with(':');
-        let is_shown = is_key || end - start == 2;
-        masked.push_str(if is_shown { &value[start..end] } else { "\"…\"" });
-        at = end;
-    }
-    masked.push_str(&value[at..]);
+/// Each `credHelpers` that is an object, in their order.
+fn objects(json: &Json) -> Vec<Member> {
+    let is_one = |it: &Member| names(&it.key, HELPERS) && json.kind(&it.value) == Kind::Object;
+    json.members(&json.root()).into_iter().filter(is_one).collect()
 }
 
-/// The text with one more entry.
-fn with_entry(text: &str, key: &str, value: &str, host: &str) -> String {
-    let root = root_of(text);
-    let style = Style::of(text, &root);
-    let mut text = text.to_owned();
-    let Some(helpers) = root.object(&text, HELPERS) else {
-        let block = style.block(key, value);
-        root.append(&mut text, &style, 1, &quoted(HELPERS), &block);
-        return text;
+/// Puts an entry where it counts: the last of several is the one.
+fn put_entry(json: &mut Json, host: &str, value: &str) {
+    if json.kind(&json.root()) == Kind::Null {
+        json.replace(json.root(), "{}");
+    }
+    let root = Object::at(json, &json.root());
+    let style = Style::of(json.text(), &root);
+    let key = quoted(host);
+    let Some(last) = root.members.iter().rev().find(|member| names(&member.key, HELPERS)) else {
+        let block = style.block(&key, value);
+        root.append(json, &style, 1, &quoted(HELPERS), &block);
+        return;
     };
-    match helpers.member(host) {
-        Some(member) => text.replace_range(member.value.clone(), value),
-        None => helpers.append(&mut text, &style, 2, key, value),
+    if json.kind(&last.value) == Kind::Null {
+        let block = style.block(&key, value);
+        json.replace(last.value.clone(), &block);
+        return;
     }
-    text
+    let helpers = Object::at(json, &last.value);
+    match helpers.members.iter().rev().find(|member| member.key == host) {
+        Some(member) => json.replace(member.value.clone(), value),
+        None => helpers.append(json, &style, 2, &key, value),
+    }
+}
+
+/// Takes one entry of `helper` for one of these hosts away; says whether there was one.
+fn take_entry(json: &mut Json, hosts: &[&str], helper: &str) -> bool {
+    let root = Object::at(json, &json.root());
+    for (at, member) in root.members.iter().enumerate() {
+        if !names(&member.key, HELPERS) || json.kind(&member.value) != Kind::Object {
+            continue;
+        }
+        let helpers = Object::at(json, &member.value);
+        let is_meant = |entry: &Member| {
+            hosts.contains(&entry.key.as_str())
+                && json.string(&entry.value).is_some_and(|it| it == helper)
+        };
+        let Some(entry) = helpers.members.iter().position(is_meant) else { continue };
+        let span = if helpers.members.len() == 1 {
+            root.span_of_removal(at)
+        } else {
+            helpers.span_of_removal(entry)
+        };
+        json.replace(span, "");
+        return true;
+    }
+    false
 }
 
 /// How a file is laid out.
@@ -256,41 +480,10 @@ struct Object {
     members: Vec<Member>,
 }
 
-#[derive(Debug)]
-struct Member {
-    key: String,
-    key_span: Range<usize>,
-    value: Range<usize>,
-}
-
 impl Object {
-    /// The object whose brace opens at `start` of a text that is known to be JSON.
-    fn at(text: &str, start: usize) -> Self {
-        let mut members = Vec::new();
-        let mut at = after_space(text, start + 1);
-        while text[at..].starts_with('"') {
-            let key_span = at..end_of_string(text, at);
-            let colon = after_space(text, key_span.end);
-            let value = after_space(text, colon + 1);
-            let value = value..end_of_value(text, value);
-            at = after_space(text, value.end);
-            if text[at..].starts_with(',') {
-                at = after_space(text, at + 1);
-            }
-            let key = text_of(&text[key_span.clone()]).unwrap_or_default();
-            members.push(Member { key, key_span, value });
-        }
-        Self { start: start + 1, end: at, members }
-    }
-
-    fn member(&self, key: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.key == key)
-    }
-
-    /// The object that a member is.
-    fn object(&self, text: &str, key: &str) -> Option<Self> {
-        let value = &self.member(key)?.value;
-        text[value.clone()].starts_with('{').then(|| Self::at(text, value.start))
+    /// The object at a place.
+    fn at(json: &Json, place: &Range<usize>) -> Self {
+        Self { start: place.start + 1, end: place.end - 1, members: json.members(place) }
     }
 
     fn inside(&self) -> Range<usize> {
@@ -298,27 +491,28 @@ impl Object {
     }
 
     /// Adds a member at the end, laid out as its neighbours are, or as the file is.
-    fn append(&self, text: &mut String, style: &Style, depth: usize, key: &str, value: &str) {
+    fn append(&self, json: &mut Json, style: &Style, depth: usize, key: &str, value: &str) {
         let colon = &style.colon;
         let Some(last) = self.members.last() else {
             let before = style.before_key(depth);
-            let is_closed_in_its_line = !text[self.inside()].contains('\n');
+            let is_closed_in_its_line = !json.text()[self.inside()].contains('\n');
             let after = if before.contains('\n') && is_closed_in_its_line {
                 style.before_key(depth - 1)
             } else {
                 String::new()
             };
-            text.insert_str(self.start, &format!("{before}{key}{colon}{value}{after}"));
+            json.replace(self.start..self.start, &format!("{before}{key}{colon}{value}{after}"));
             return;
         };
-        let own = before(text, last.key_span.start);
+        let own = before(json.text(), last.key_span.start);
         let between = match own.rfind('\n') {
             // Its own line end and spaces, without the blank lines before it.
             Some(at) => own[own[..at].rfind('\n').map_or(0, |earlier| earlier + 1)..].to_owned(),
             None if own.is_empty() && colon.len() > 1 => " ".to_owned(),
             None => own.to_owned(),
         };
-        text.insert_str(last.value.end, &format!(",{between}{key}{colon}{value}"));
+        let place = last.value.end..last.value.end;
+        json.replace(place, &format!(",{between}{key}{colon}{value}"));
     }
 
     /// What to cut out to be without a member.
@@ -332,93 +526,93 @@ impl Object {
     }
 }
 
-fn root_of(text: &str) -> Object {
-    Object::at(text, after_space(text, 0))
-}
-
 /// The white space that ends at `at`.
 fn before(text: &str, at: usize) -> &str {
-    &text[text[..at].trim_end_matches([' ', '\t', '\r', '\n']).len()..at]
-}
-
-fn after_space(text: &str, at: usize) -> usize {
-    text.len() - text[at..].trim_start_matches([' ', '\t', '\r', '\n']).len()
-}
-
-/// Where the string ends that begins at `start`, its quotes included.
-fn end_of_string(text: &str, start: usize) -> usize {
-    let mut is_escaped = false;
-    let end = text.bytes().enumerate().skip(start + 1).find(|(_, byte)| {
-        let ends = *byte == b'"' && !is_escaped;
-        is_escaped = *byte == b'\\' && !is_escaped;
-        ends
-    });
-    end.map_or(text.len(), |(at, _)| at + 1)
-}
-
-/// Where the value ends that begins at `start`.
-fn end_of_value(text: &str, start: usize) -> usize {
-    let bytes = text.as_bytes();
-    let (mut at, mut depth) = (start, 0_usize);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => at = end_of_string(text, at),
-            b'{' | b'[' => {
-                depth += 1;
-                at += 1;
-            }
-            b'}' | b']' => {
-                depth -= 1;
-                at += 1;
-            }
-            _ => {
-                at += 1;
-                let is_scalar = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-                if depth == 0 && bytes.get(at).is_some_and(is_scalar) {
-                    continue;
-                }
-            }
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    at
-}
-
-/// The text that a string of JSON stands for.
-fn text_of(json: &str) -> Option<String> {
-    serde_json::from_str(json).ok()
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn no_object(shown: &str, what: &str, value: &str) -> Failure {
-    let kind = match value.as_bytes().first() {
-        Some(b'[') => "a list",
-        Some(b'"') => "a string",
-        Some(b'n') => "null",
-        Some(b't' | b'f') => "a boolean",
-        _ => "a number",
-    };
-    Failure::new(
-        format!("{shown}: {what} must be an object, not {kind}"),
-        "correct it, or move it away: it was left as it is",
-    )
+    &text[text[..at].trim_end_matches(SPACE).len()..at]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cases::{self, Who};
     use super::*;
 
+    fn file(text: &str) -> Result<AuthFile, Failure> {
+        AuthFile::to_change(Client::Docker, text.as_bytes(), "F")
+    }
+
     fn with(text: &str, hosts: &[&str]) -> String {
-        AuthFile::parse(text, "F").expect("a file").with(hosts, "quayfed")
+        let changed = file(text).expect("a file").with(hosts, "quayfed", "F").expect("changed");
+        String::from_utf8(changed).expect("text")
     }
 
     fn without(text: &str, hosts: &[&str]) -> String {
-        AuthFile::parse(text, "F").expect("a file").without(hosts)
+        let changed = file(text).expect("a file").without(hosts, "quayfed", "F").expect("changed");
+        String::from_utf8(changed).expect("text")
+    }
+
+    /// What a case is called in a failure.
+    fn shown(content: &[u8]) -> String {
+        content.escape_ascii().to_string().chars().take(300).collect()
+    }
+
+    fn who(client: Client, content: &[u8]) -> Who {
+        let Ok(file) = AuthFile::parse(client, content, "F") else { return Who::Fails };
+        match file.asked("h.example") {
+            Asked::Helper { helper, .. } => match helper.as_str() {
+                "quayfed" => Who::Helper("quayfed"),
+                "other" => Who::Helper("other"),
+                _ => Who::Fails,
+            },
+            // podman fails on a login that cannot be decoded.
+            Asked::Login(name) if file.content.logins[&name] == Login::Broken => Who::Fails,
+            Asked::Login(_) => Who::Login,
+            Asked::Nobody => Who::Nobody,
+        }
+    }
+
+    #[test]
+    fn r40_each_file_is_read_as_podman_and_docker_read_it() {
+        let cases = cases::all();
+        for case in &cases {
+            let found =
+                (who(Client::Containers, &case.content), who(Client::Docker, &case.content));
+            assert_eq!(found, (case.podman, case.docker), "{}", shown(&case.content));
+        }
+        assert!(cases.len() >= 100, "{}", cases.len());
+    }
+
+    #[test]
+    fn r40_after_an_edit_the_client_asks_the_helper_and_everything_else_is_as_it_was() {
+        const HOSTS: [&str; 2] = ["h.example", "i.example"];
+        for case in cases::all() {
+            for client in Client::ALL {
+                let name = shown(&case.content);
+                let Ok(file) = AuthFile::to_change(client, &case.content, "F") else { continue };
+                let changed = match file.with(&HOSTS, "quayfed", "F") {
+                    Ok(changed) => changed,
+                    Err(failure) => {
+                        assert!(failure.cause().contains("without side effects"), "{name}");
+                        continue;
+                    }
+                };
+                assert_eq!(who(client, &changed), Who::Helper("quayfed"), "{name}");
+                let again = AuthFile::to_change(client, &changed, "F").expect("a file");
+                assert_eq!(again.with(&HOSTS, "quayfed", "F").expect("changed"), changed, "{name}");
+                let left = again.without(&HOSTS, "quayfed", "F").expect("changed");
+                let left = AuthFile::to_change(client, &left, "F").expect("a file");
+                let mut wanted = file.content.clone();
+                wanted.helpers.retain(|host, helper| {
+                    *host != "i.example" && !(host == "h.example" && helper == "quayfed")
+                });
+                if wanted.helpers.contains_key("h.example") {
+                    // Its place was taken, and nobody knows what was there.
+                    wanted.helpers.remove("h.example");
+                }
+                let mut left = left.content;
+                left.helpers.remove("h.example");
+                assert_eq!(left, wanted, "{name}");
+            }
+        }
     }
 
     #[test]
@@ -483,7 +677,7 @@ mod tests {
         let text = r#"{"credHelpers": {"a": "quayfed", "b": "gcloud", "c": "quayfed"}, "z": 1}"#;
         let without_ours = r#"{"credHelpers": {"b": "gcloud"}, "z": 1}"#;
         assert_eq!(without(text, &["a", "c", "none"]), without_ours);
-        assert_eq!(without(text, &["a", "b", "c"]), r#"{"z": 1}"#);
+        assert_eq!(without(text, &["a", "b", "c"]), without_ours, "that of another stays");
         assert_eq!(without(without_ours, &["a"]), without_ours);
     }
 
@@ -509,27 +703,53 @@ mod tests {
             ("{", "F:1: this is not JSON: EOF while parsing an object"),
             ("{\n\"a\": hunter2}", "F:2: this is not JSON: expected value"),
             ("{} x", "F:1: this is not JSON: trailing characters"),
-            ("\u{feff}{}", "F:1: this is not JSON: expected value"),
+            (
+                "\u{feff}{}",
+                "F begins with a byte order mark, which neither podman nor docker reads",
+            ),
             ("[]", "F: the whole of it must be an object, not a list"),
-            (r#"{"credHelpers": null}"#, "F: `credHelpers` must be an object, not null"),
             (r#"{"auths": "x"}"#, "F: `auths` must be an object, not a string"),
-            (r#"{"credHelpers": {}, "credHelpers": {}}"#, "F: `credHelpers` stands there twice"),
+            (r#"{"auths": {"h": 5}}"#, "F: `h` in `auths` must be an object, not a number"),
+            (
+                r#"{"credHelpers": {"h": []}}"#,
+                "F: `h` in `credHelpers` must be a string, not a list",
+            ),
+            (
+                r#"{"auths": {"h": {"auth": true}}}"#,
+                "F: `auth` of `h` in `auths` must be a string, not a boolean",
+            ),
         ] {
-            assert_eq!(AuthFile::parse(text, "F").expect_err(text).cause(), wanted);
+            assert_eq!(file(text).expect_err(text).cause(), wanted);
         }
     }
 
     #[test]
+    fn r40_what_would_have_side_effects_is_left_to_the_reader() {
+        let text = r#"{"credHelpers": {"g": "other"}, "credHelpers": null}"#;
+        let failure =
+            file(text).expect("a file").with(&["h"], "quayfed", "F").expect_err("refused");
+        assert_eq!(
+            (failure.cause(), failure.hint()),
+            (
+                "F has a `credHelpers` that cannot be changed without side effects",
+                "make one `credHelpers` of all that are in it: it was left as it is"
+            )
+        );
+        assert_eq!(with("null", &["h"]), r#"{"credHelpers": {"h": "quayfed"}}"#);
+        assert_eq!(
+            with("{\n  \"credHelpers\": null\n}", &["h"]),
+            "{\n  \"credHelpers\": {\n    \"h\": \"quayfed\"\n  }\n}"
+        );
+    }
+
+    #[test]
     fn what_else_is_in_a_file_is_known() {
-        let text = r#"{"auths": {"h": {}, "h/org": {"auth": "eDp5"}, "g": {"auth": ""}},
-            "credsStore": "pass", "credHelpers": {"h": "quayfed"}}"#;
-        let file = AuthFile::parse(text, "F").expect("a file");
-        assert_eq!(file.store().as_deref(), Some("pass"));
-        assert_eq!(file.helpers(), [("h".to_owned(), "quayfed".to_owned())]);
-        let logins = file.logins();
-        let logins: Vec<_> = logins.iter().map(|it| (it.name.as_str(), it.is_empty)).collect();
-        assert_eq!(logins, [("h", true), ("h/org", false), ("g", true)]);
-        assert_eq!(AuthFile::parse(" \n", "F").expect("a file").helpers(), []);
+        let text = r#"{"auths": {"h": {}, "h/org": {"auth": "eDp5"}, "g": {"auth": "eDp5"}},
+            "credsStore": "pass", "credHelpers": {"h": "quayfed", "g": "x", "G": "quayfed"}}"#;
+        let file = file(text).expect("a file");
+        assert_eq!(file.store(), Some("pass"));
+        assert_eq!(file.hosts_of("quayfed"), ["h", "G"]);
+        assert_eq!(file.logins_of("h"), ["h/org"]);
     }
 
     #[test]
@@ -537,7 +757,7 @@ mod tests {
         let text = r#"{"auths": {"h": {"auth": "hunter2", "n": ["hunter2", 3]}}, "x": "hunter2\"",
  "credHelpers": {"h": "gcloud"}, "e": ""}"#;
         assert_eq!(
-            masked(text),
+            masked(text.as_bytes()),
             r#"{"auths": {"h": {"auth": "…", "n": ["…", 3]}}, "x": "…",
  "credHelpers": {"h": "gcloud"}, "e": ""}"#
         );

@@ -24,7 +24,13 @@ pub(in crate::command) struct Helpers<'a> {
 
 impl<'a> Helpers<'a> {
     /// Reads the list of a file, where it has one. `shown` is the name of the file.
-    pub(in crate::command) fn parse(text: &'a str, shown: &str) -> Result<Option<Self>, Failure> {
+    pub(in crate::command) fn parse(bytes: &'a [u8], shown: &str) -> Result<Option<Self>, Failure> {
+        let text = std::str::from_utf8(bytes).map_err(|_| {
+            Failure::new(
+                format!("{shown} is not UTF-8: podman, buildah and skopeo fail there"),
+                "correct it, or move it away: it was left as it is",
+            )
+        })?;
         let line = |at: usize| text[..at].matches('\n').count() + 1;
         let root = DeTable::parse(text).map_err(|error| {
             let at = error.span().unwrap_or_default().start.min(text.len());
@@ -115,7 +121,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Helpers<'_> {
-        Helpers::parse(text, "F").expect("TOML").expect("a list")
+        Helpers::parse(text.as_bytes(), "F").expect("TOML").expect("a list")
     }
 
     #[test]
@@ -161,7 +167,7 @@ mod tests {
     #[test]
     fn what_has_no_list_has_none_and_what_is_wrong_is_told() {
         assert!(
-            Helpers::parse("unqualified-search-registries = []\n", "F").expect("TOML").is_none()
+            Helpers::parse(b"unqualified-search-registries = []\n", "F").expect("TOML").is_none()
         );
         assert!(parse(&new_file("quayfed")).has("quayfed"));
         for (text, wanted) in [
@@ -169,7 +175,7 @@ mod tests {
             ("\ncredential-helpers = \"quayfed\"\n", "F:2: `credential-helpers` must be a list"),
             ("credential-helpers = [1]\n", "F:1: `credential-helpers` must be a list of strings"),
         ] {
-            let failure = Helpers::parse(text, "F").expect_err("a mistake");
+            let failure = Helpers::parse(text.as_bytes(), "F").expect_err("a mistake");
             assert!(failure.cause().starts_with(wanted), "{failure}");
         }
     }

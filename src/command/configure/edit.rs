@@ -30,8 +30,9 @@ pub(in crate::command) struct Edit<'a> {
     pub(in crate::command) change: Change<'a>,
 }
 
-/// From the text of a file, or none, to what becomes of it. Called anew where somebody was faster.
-pub(in crate::command) type Change<'a> = Box<dyn Fn(Option<&str>) -> Result<Outcome, Failure> + 'a>;
+/// From the content of a file, or none, to what becomes of it. Called anew where somebody was faster.
+pub(in crate::command) type Change<'a> =
+    Box<dyn Fn(Option<&[u8]>) -> Result<Outcome, Failure> + 'a>;
 
 /// What becomes of a file.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ pub(in crate::command) struct Outcome {
 pub(in crate::command) enum After {
     /// As it was.
     Same,
-    /// With this text.
-    Text(String),
+    /// With this content.
+    Content(Vec<u8>),
     /// Not there: nothing would be left in it.
     Gone,
 }
@@ -70,25 +71,25 @@ pub(in crate::command) enum DeedKind {
 
 /// A file before and after a change that is not made.
 pub(in crate::command) struct Preview {
-    pub(in crate::command) before: Option<String>,
+    pub(in crate::command) before: Option<Vec<u8>>,
     pub(in crate::command) outcome: Outcome,
 }
 
 impl Edit<'_> {
     /// What would become of the file; fails where the change could not be made.
     pub(in crate::command) fn preview(&self, world: &World) -> Result<Preview, Failure> {
-        let (original, before, outcome) = self.read(world)?;
+        let (original, outcome) = self.read(world)?;
         if outcome.after != After::Same {
             original.check(world.caller.uid()).map_err(|error| self.failure(world, &error))?;
         }
-        Ok(Preview { before, outcome })
+        Ok(Preview { before: original.content, outcome })
     }
 
     /// Changes the file.
     pub(in crate::command) fn make(&self, world: &World) -> Result<Outcome, Failure> {
         let failure = |error| self.failure(world, &error);
         for _ in 0..TRIES {
-            let (original, _, outcome) = self.read(world)?;
+            let (original, outcome) = self.read(world)?;
             if outcome.after == After::Same {
                 return Ok(outcome);
             }
@@ -96,15 +97,15 @@ impl Edit<'_> {
             let folder = original.path.parent().unwrap_or(Path::new("/")).to_owned();
             make_folders(&folder, self.mode_of_folder).map_err(|error| failure(error.into()))?;
             let _lock = locked(world, &folder);
-            let (original, _, outcome) = self.read(world)?;
+            let (original, outcome) = self.read(world)?;
             original.check(world.caller.uid()).map_err(failure)?;
             let write =
-                |text: &str| original.replace(text.as_bytes(), self.mode, world.random_number());
+                |content: &[u8]| original.replace(content, self.mode, world.random_number());
             let replaced = match &outcome.after {
                 After::Same => return Ok(outcome),
-                After::Text(text) => write(text),
+                After::Content(content) => write(content),
                 // Whoever made a link wants it to lead somewhere.
-                After::Gone if original.is_linked => write(self.empty),
+                After::Gone if original.is_linked => write(self.empty.as_bytes()),
                 After::Gone => original.remove(),
             };
             if replaced.map_err(failure)? == Replaced::Done {
@@ -117,31 +118,19 @@ impl Edit<'_> {
         ))
     }
 
-    /// The text of the file, where there is one.
-    pub(in crate::command) fn look(&self, world: &World) -> Result<Option<String>, Failure> {
-        let original = self.open(world)?;
-        self.text(&original)
+    /// The content of the file, where there is one.
+    pub(in crate::command) fn look(&self, world: &World) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(self.open(world)?.content)
     }
 
-    fn read(&self, world: &World) -> Result<(Original, Option<String>, Outcome), Failure> {
+    fn read(&self, world: &World) -> Result<(Original, Outcome), Failure> {
         let original = self.open(world)?;
-        let text = self.text(&original)?;
-        let outcome = (self.change)(text.as_deref())?;
-        Ok((original, text, outcome))
+        let outcome = (self.change)(original.content.as_deref())?;
+        Ok((original, outcome))
     }
 
     fn open(&self, world: &World) -> Result<Original, Failure> {
         Original::read(&self.path, LARGEST).map_err(|error| self.failure(world, &error))
-    }
-
-    fn text(&self, original: &Original) -> Result<Option<String>, Failure> {
-        let text = original.content.clone().map(String::from_utf8).transpose();
-        text.map_err(|_| {
-            Failure::new(
-                format!("{} is not UTF-8", self.path.display()),
-                "correct it, or move it away: it was left as it is",
-            )
-        })
     }
 
     fn failure(&self, world: &World, error: &EditError) -> Failure {

@@ -58,7 +58,7 @@ impl<'a> File<'a> {
             whose: file.whose.name(),
             change: match file.outcome.after {
                 After::Same => "none",
-                After::Text(_) => "written",
+                After::Content(_) => "written",
                 After::Gone => "removed",
             },
             entries: file.outcome.deeds.iter().map(Entry::of).collect(),

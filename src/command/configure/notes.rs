@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Registries;
-use crate::command::clients::auth_file::AuthFile;
+use crate::command::clients::auth_file::Asked;
 use crate::command::clients::registries_conf::Helpers;
 use crate::command::clients::{self, Client, HELPER, NAMED, RegistriesConf};
 use crate::command::words::item;
 use crate::config::settings::Settings;
+use crate::failure::Failure;
 use crate::protocol::PROGRAM;
 use crate::terminal::{Terminal, Tone};
 use crate::world::World;
@@ -48,6 +49,11 @@ impl Note {
 
     pub(in crate::command) fn to_call(text: impl Into<String>, command: impl Into<String>) -> Self {
         Self { text: text.into(), hint: Hint::Command(command.into()), in_the_way: None }
+    }
+
+    /// What a failure says.
+    pub(in crate::command) fn of(failure: &Failure) -> Self {
+        Self::new(failure.cause(), failure.hint())
     }
 
     fn in_the_way(mut self, file: &Path, registry: Option<&str>) -> Self {
@@ -136,21 +142,33 @@ pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
         .map(ToString::to_string)
         .collect();
     for file in clients::auth_files(world) {
-        with_auth_file(&file, |auth_file| {
-            for host in &hosts {
-                notes.extend(auth_file.logins_of(host).into_iter().map(|login| {
-                    Note::to_call(
-                        format!(
-                            "{} has a login for {login}, which podman, buildah and skopeo take \
-                             before they ask the helper",
-                            file.display()
-                        ),
-                        format!("podman logout --authfile {} {host}", file.display()),
-                    )
-                    .in_the_way(&file, Some(host))
-                }));
+        let auth_file = match clients::auth_file_of(Client::Containers, &file) {
+            Ok(None) => continue,
+            Ok(Some(auth_file)) => auth_file,
+            // The others are still asked.
+            Err(failure) => {
+                notes.push(Note::of(&failure));
+                continue;
             }
-        });
+        };
+        for host in &hosts {
+            notes.extend(auth_file.logins_of(host).into_iter().map(|login| {
+                Note::to_call(
+                    format!(
+                        "{} has a login for {login}, which podman, buildah and skopeo take \
+                         before they ask the helper",
+                        file.display()
+                    ),
+                    format!("podman logout --authfile {} {host}", file.display()),
+                )
+                .in_the_way(&file, Some(host))
+            }));
+            if let Asked::Helper { helper, .. } = auth_file.asked(host)
+                && helper != HELPER
+            {
+                notes.push(of_other_helper(&file, host, &helper));
+            }
+        }
     }
     if let Some(own) = RegistriesConf::of_user(world) {
         notes.extend(of_users_registries_conf(world, &own));
@@ -179,8 +197,8 @@ fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note>
         );
     }
     let last = own.files.iter().skip(1).rev().find_map(|file| {
-        let text = clients::text_of(file)?;
-        let helpers = Helpers::parse(&text, "").ok()??;
+        let content = clients::content_of(file).ok()??;
+        let helpers = Helpers::parse(&content, "").ok()??;
         Some((file, helpers.has(HELPER)))
     });
     let (file, has_helper) = last?;
@@ -232,65 +250,66 @@ fn of_registries(registries: &Registries) -> Vec<Note> {
 
 /// Whatever is in a file that is read before ours keeps the helper from being asked.
 fn of_earlier_file(file: &Path, hosts: &[String]) -> Vec<Note> {
+    let auth_file = match clients::auth_file_of(Client::Containers, file) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(auth_file)) => auth_file,
+        Err(failure) => return vec![Note::of(&failure).in_the_way(file, None)],
+    };
     let mut notes = Vec::new();
     let shown = file.display();
-    with_auth_file(file, |auth_file| {
-        let helpers = auth_file.helpers();
-        let is_ours = |host: &&String| helpers.iter().any(|(of, it)| of == *host && it == HELPER);
-        // Within one file, a helper comes before a login.
-        for host in hosts.iter().filter(|host| !is_ours(host)) {
-            for login in auth_file.logins_of(host) {
-                let note = Note::to_call(
-                    format!(
-                        "{shown} is read first and has a login for {login}: there podman does not \
-                         ask the helper"
-                    ),
-                    format!("podman logout --authfile {shown} {login}"),
-                );
-                notes.push(note.in_the_way(file, Some(host)));
-            }
-            for (_, other) in
-                auth_file.helpers().iter().filter(|(of, it)| of == host && it != HELPER)
-            {
-                let note = Note::new(
-                    format!("{shown} is read first and names the helper `{other}` for {host}"),
-                    format!("take that entry out of {shown}"),
-                );
-                notes.push(note.in_the_way(file, Some(host)));
+    for host in hosts {
+        match auth_file.asked(host) {
+            Asked::Helper { helper, .. } if helper == HELPER => {}
+            Asked::Helper { helper, .. } => notes.push(of_other_helper(file, host, &helper)),
+            // Within one file, a helper comes before a login.
+            Asked::Login(_) | Asked::Nobody => {
+                for login in auth_file.logins_of(host) {
+                    let note = Note::to_call(
+                        format!(
+                            "{shown} is read first and has a login for {login}: there podman does \
+                             not ask the helper"
+                        ),
+                        format!("podman logout --authfile {shown} {login}"),
+                    );
+                    notes.push(note.in_the_way(file, Some(host)));
+                }
             }
         }
-    });
+    }
     notes
+}
+
+fn of_other_helper(file: &Path, host: &str, helper: &str) -> Note {
+    let shown = file.display();
+    Note::new(
+        format!("{shown} is read first and names the helper `{helper}` for {host}"),
+        format!("take that entry out of {shown}"),
+    )
+    .in_the_way(file, Some(host))
 }
 
 /// What else is in the file that has the helper.
 fn of_own_file(file: &Path, client: Client, hosts: &[String]) -> Vec<Note> {
+    let Ok(Some(auth_file)) = clients::auth_file_of(client, file) else { return Vec::new() };
     let mut notes = Vec::new();
     let shown = file.display();
-    with_auth_file(file, |auth_file| {
-        for login in hosts.iter().flat_map(|host| auth_file.logins_of(host)) {
-            notes.push(Note::new(
-                format!(
-                    "the login for {login} in {shown} is not used: the helper is asked instead"
-                ),
-                format!("it may be a password: take \"{login}\" out of `auths` there"),
-            ));
-        }
-        let store = auth_file.store().filter(|_| client == Client::Docker);
-        if let Some(store) = store.filter(|store| store != HELPER) {
-            notes.push(Note::new(
-                format!(
-                    "`credsStore` of {shown} is `{store}`: docker asks it for other registries"
-                ),
-                "what is under `credHelpers` comes first, so this may stay; podman ignores it",
-            ));
-        } else if auth_file.store().is_some_and(|store| store == HELPER) {
-            notes.push(Note::new(
-                format!("`credsStore` of {shown} is `{HELPER}`: docker cannot keep other logins"),
-                "take it out: `credHelpers` is enough",
-            ));
-        }
-    });
+    for login in hosts.iter().flat_map(|host| auth_file.logins_of(host)) {
+        notes.push(Note::new(
+            format!("the login for {login} in {shown} is not used: the helper is asked instead"),
+            format!("it may be a password: take \"{login}\" out of `auths` there"),
+        ));
+    }
+    match auth_file.store() {
+        Some(HELPER) => notes.push(Note::new(
+            format!("`credsStore` of {shown} is `{HELPER}`: docker cannot keep other logins"),
+            "take it out: `credHelpers` is enough",
+        )),
+        Some(store) => notes.push(Note::new(
+            format!("`credsStore` of {shown} is `{store}`: docker asks it for other registries"),
+            "what is under `credHelpers` comes first, so this may stay; podman ignores it",
+        )),
+        None => {}
+    }
     notes
 }
 
@@ -313,12 +332,4 @@ fn of_program(world: &World) -> Option<Note> {
             format!("install it (make install), so that it is in one of {listed}"),
         ),
     })
-}
-
-/// Looks into a file, where it can be read.
-fn with_auth_file(file: &Path, look: impl FnOnce(&AuthFile<'_>)) {
-    let Some(text) = clients::text_of(file) else { return };
-    if let Ok(file) = AuthFile::parse(&text, "") {
-        look(&file);
-    }
 }

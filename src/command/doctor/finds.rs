@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::command::clients::auth_file::AuthFile;
+use crate::command::clients::auth_file::Asked;
 use crate::command::clients::registries_conf::{AUTH_FILES, Helpers};
 use crate::command::clients::{self, Client, HELPER, RegistriesConf};
 use crate::failure::Failure;
 use crate::protocol::PROGRAM;
-use crate::server::Server;
 use crate::world::World;
 
 /// What a client makes of a registry.
@@ -65,8 +64,8 @@ const fn told(finds: &Finds) -> bool {
 fn credential_helpers(world: &World) -> Result<(Vec<String>, PathBuf), Failure> {
     let mut found = (vec![AUTH_FILES.to_owned()], PathBuf::new());
     for file in RegistriesConf::in_use(world) {
-        let Some(text) = clients::text_of(&file) else { continue };
-        if let Some(helpers) = Helpers::parse(&text, &file.display().to_string())? {
+        let Some(content) = clients::content_of(&file)? else { continue };
+        if let Some(helpers) = Helpers::parse(&content, &file.display().to_string())? {
             found = (helpers.names().into_iter().map(str::to_owned).collect(), file);
         }
     }
@@ -86,40 +85,21 @@ fn of_helper(world: &World, helper: &str, place: &Path, host: &str) -> Finds {
 }
 
 fn of_file(file: &Path, host: &str, client: Client) -> Finds {
-    let Some(text) = clients::text_of(file) else { return Finds::Nothing };
-    let shown = file.display();
-    if text.trim_ascii().is_empty() && client == Client::Containers {
-        return Finds::SomethingElse(Failure::new(
-            format!("{shown} is empty: podman, buildah and skopeo fail there"),
-            "write {} into it, or remove it",
-        ));
-    }
-    let auth_file = match AuthFile::parse(&text, &shown.to_string()) {
-        Ok(auth_file) => auth_file,
+    let auth_file = match clients::auth_file_of(client, file) {
+        Ok(None) => return Finds::Nothing,
+        Ok(Some(auth_file)) => auth_file,
         Err(failure) => return Finds::SomethingElse(failure),
     };
-    let named = auth_file.helpers().into_iter().find(|(of, _)| of == host);
-    let named = named.map(|(_, helper)| ("credHelpers", helper));
-    let of_all = || auth_file.store().filter(|_| client == Client::Docker);
-    let of_all = || of_all().filter(|store| !store.is_empty()).map(|it| ("credsStore", it));
-    match named.or_else(of_all) {
-        Some((key, helper)) if helper == HELPER => {
-            return Finds::Helper(format!("`{key}` in {shown}"));
+    let shown = file.display();
+    match auth_file.asked(host) {
+        Asked::Helper { key, helper } if helper == HELPER => {
+            Finds::Helper(format!("`{key}` in {shown}"))
         }
-        Some((_, other)) => {
-            return Finds::SomethingElse(Failure::new(
-                format!("for `{host}` the helper `{other}` is asked, says {shown}"),
-                format!("let this one be asked: {PROGRAM} configure {host}"),
-            ));
-        }
-        None => {}
-    }
-    // A login with a scheme is one for the host, whatever its path.
-    let is_of_host = |name: &String| {
-        name.contains("://") || Server::parse(name).is_ok_and(|server| server.path().is_empty())
-    };
-    if auth_file.logins_of(host).iter().any(is_of_host) {
-        return Finds::SomethingElse(Failure::new(
+        Asked::Helper { helper, .. } => Finds::SomethingElse(Failure::new(
+            format!("for `{host}` the helper `{helper}` is asked, says {shown}"),
+            format!("let this one be asked: {PROGRAM} configure {host}"),
+        )),
+        Asked::Login(_) => Finds::SomethingElse(Failure::new(
             format!("a login of `{host}` is kept in {shown}, and the helper is not asked"),
             match client {
                 Client::Containers => format!(
@@ -131,9 +111,9 @@ fn of_file(file: &Path, host: &str, client: Client) -> Finds {
                      configure {host}"
                 ),
             },
-        ));
+        )),
+        Asked::Nobody => Finds::Nothing,
     }
-    Finds::Nothing
 }
 
 #[cfg(test)]
