@@ -31,7 +31,7 @@ use ahead::{Ahead, AheadLayer};
 use proxy::{Proxy, Route};
 use witness::{Seen, Witness};
 
-pub use retry::{Retry500, retry_after, send_by, server_time};
+pub use retry::{Retry500, retry_after, send_by, send_once_by, server_time};
 
 /// The most that is read of a reply's body, in bytes.
 const LONGEST_BODY: usize = 256 << 10;

@@ -21,6 +21,8 @@ pub struct UnverifiedHeader {
     pub kid: Option<String>,
     /// The media type of the token.
     pub typ: Option<String>,
+    /// The extensions that a reader must know (RFC 7515 section 4.1.11), as they stand there.
+    pub crit: Option<Value>,
 }
 
 /// The registered claims of a token (RFC 7519 section 4.1), as whoever sent it wrote them. A claim

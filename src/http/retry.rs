@@ -60,6 +60,17 @@ pub fn send_by(
     send_once(world, transport, &mut request, deadline, given)
 }
 
+/// Sends a request by `deadline` and tells it as [`send_by`] does, whatever the answer is.
+pub fn send_once_by(
+    world: &World,
+    transport: &dyn Transport,
+    mut request: Request<'_>,
+    deadline: Deadline,
+) -> Result<Response, TransportError> {
+    let given = deadline.left(world.clock.boot());
+    send_once(world, transport, &mut request, deadline, given)
+}
+
 /// When the server wants to be asked again, by its Retry-After (RFC 9110 section 10.2.3: seconds
 /// or a date), at most an hour from `now`, the wall clock.
 pub fn retry_after(reply: &Response, now: Duration) -> Option<Duration> {

@@ -20,7 +20,7 @@ use crate::secret::{PlainText, Secret};
 use crate::world::World;
 
 /// Where the exchange is, below `api_url`. A slash at its end would be another page.
-pub(super) const PATH: &str = "/oauth2/federation/robot/token";
+const PATH: &str = "/oauth2/federation/robot/token";
 /// The most that `ROBOT:TOKEN` may have in bytes: in base64 and with the header's name it then
 /// fits the 8 KiB that nginx, in front of Quay, has for one header line.
 const LONGEST_CREDENTIALS: usize = 6123;
@@ -54,19 +54,21 @@ pub fn exchange(
     let request = Request {
         url: &url,
         body: Body::None,
-        authorization: Some(basic(world, rule, presented)),
+        authorization: Some(basic(world, rule, presented.raw)),
         connection: &rule.connection,
         timeout: Duration::ZERO,
     };
-    let reply = send_by(world, transport, request, deadline, Retry500::Yes)
-        .map_err(|error| verdict::explain_no_reply(world, rule, presented, &error))?;
+    let reply = send_by(world, transport, request, deadline, Retry500::Yes).map_err(|error| {
+        verdict::explain_no_reply(world, transport, rule, presented, &error, probe)
+    })?;
     if reply.status != 200 {
         return Err(verdict::explain(world, transport, rule, presented, &reply, probe));
     }
     read(world, rule, &reply).map_err(StepFailure::network)
 }
 
-fn url_of(rule: &Rule) -> Url {
+/// The exchange of a rule's Quay.
+pub(super) fn url_of(rule: &Rule) -> Url {
     let mut url = rule.api_url.clone();
     url.set_path(PATH);
     url
@@ -98,8 +100,9 @@ fn how_to_shorten(token: &str) -> String {
     format!("{largest}; in Keycloak: client scopes, and `Full scope allowed` off")
 }
 
-fn basic(world: &World, rule: &Rule, presented: Presented<'_>) -> Secret<String> {
-    let credentials = Secret::new(format!("{}:{}", rule.robot, presented.raw.expose()));
+/// The header by which the rule's robot presents a token.
+pub(super) fn basic(world: &World, rule: &Rule, token: &Secret<String>) -> Secret<String> {
+    let credentials = Secret::new(format!("{}:{}", rule.robot, token.expose()));
     let encoded = Secret::new(STANDARD.encode(credentials.expose()));
     // A gateway may repeat the header.
     world.redactor.remember(&encoded);

@@ -8,10 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
-use url::Url;
 
-use super::exchange::{PATH, check_length};
-use super::probe::{Finding, Published, read_keys};
+use super::exchange::{check_length, url_of};
+use super::probe::{Finding, Published, read_keys, says_no_header};
 use super::verdict::{Foretold, foretell};
 use super::{Presented, signature};
 use crate::config::settings::Rule;
@@ -56,6 +55,8 @@ pub enum Subject {
     Length,
     /// The algorithm that it is signed with (`alg`).
     Algorithm,
+    /// The extensions that its reader must know (`crit`).
+    Extensions,
     /// That it names its key (`kid`).
     KeyName,
     /// Its issuer (`iss`), a URL with https.
@@ -85,6 +86,7 @@ impl Subject {
             Self::Exchange => "exchange",
             Self::Length => "length",
             Self::Algorithm => "algorithm",
+            Self::Extensions => "extensions",
             Self::KeyName => "key-name",
             Self::Issuer => "issuer",
             Self::Subject => "subject",
@@ -104,6 +106,7 @@ impl Subject {
             Self::Exchange => "Quay's exchange",
             Self::Length => "length",
             Self::Algorithm => "algorithm",
+            Self::Extensions => "no `crit`",
             Self::KeyName => "`kid`",
             Self::Issuer => "https issuer",
             Self::Subject => "subject",
@@ -159,6 +162,8 @@ pub enum Unknown {
     Form,
     /// Discovery or keys cannot be read from here, for this reason.
     Documents(String),
+    /// The keys are at a URL with http, which Quay reads and this program does not.
+    InsecureKeys(String),
     /// The discovery document names the issuer with another slash at its end.
     Slash,
     /// The discovery document does not name its issuer.
@@ -183,6 +188,7 @@ impl Unknown {
             Self::Edge => "edge",
             Self::Form => "form",
             Self::Documents(_) => "documents",
+            Self::InsecureKeys(_) => "insecure-keys",
             Self::Slash => "slash",
             Self::NamelessDocument => "nameless-document",
             Self::OddKey => "odd-key",
@@ -224,6 +230,11 @@ impl fmt::Display for Unknown {
             Self::Documents(cause) => write!(
                 formatter,
                 "whether Quay's host finds it so too, in which case it fails: from here {cause}"
+            ),
+            Self::InsecureKeys(url) => write!(
+                formatter,
+                "whether the keys are right: Quay reads them at `{url}`, this program only by https; \
+                 the exchange tells"
             ),
             Self::Slash => formatter.write_str(
                 "whether this Quay forgives that the discovery document names the issuer with \
@@ -281,6 +292,7 @@ impl Forecast {
             Point { subject: Subject::Exchange, verdict: maker.of_exchange() },
             Point { subject: Subject::Length, verdict: maker.of_length() },
             Point { subject: Subject::Algorithm, verdict: maker.of_algorithm() },
+            Point { subject: Subject::Extensions, verdict: maker.of_extensions() },
             Point { subject: Subject::KeyName, verdict: maker.of_key_name() },
             Point { subject: Subject::Issuer, verdict: maker.of_issuer() },
             Point { subject: Subject::Subject, verdict: maker.of_subject() },
@@ -304,10 +316,8 @@ pub fn gather(
     presented: Presented<'_>,
     deadline: Deadline,
 ) -> Grounds {
-    let mut url: Url = rule.api_url.clone();
-    url.set_path(PATH);
     let request = Request {
-        url: &url,
+        url: &url_of(rule),
         body: Body::None,
         authorization: None,
         connection: &rule.connection,
@@ -361,7 +371,7 @@ impl Maker<'_> {
     fn of_exchange(&self) -> Verdict {
         match &self.grounds.endpoint {
             Err(error) => Verdict::Unknown(Unknown::Unreachable(error.text.clone())),
-            Ok(reply) if reply.status == 401 && says_no_header(reply) => Verdict::Accept,
+            Ok(reply) if says_no_header(reply) => Verdict::Accept,
             Ok(reply) if matches!(reply.status, 308 | 404) => self.refuse(&Foretold::Reply(reply)),
             Ok(reply) => Verdict::Unknown(Unknown::Answer(reply.status)),
         }
@@ -375,6 +385,16 @@ impl Maker<'_> {
         match self.presented.unverified.header.alg.as_deref() {
             Some("RS256" | "RS384") => Verdict::Accept,
             _ => self.refuse_as("Invalid token: The specified alg value is not allowed"),
+        }
+    }
+
+    fn of_extensions(&self) -> Verdict {
+        match &self.presented.unverified.header.crit {
+            None => Verdict::Accept,
+            Some(Value::Array(several)) if !several.is_empty() => {
+                self.refuse(&Foretold::CriticalExtensions)
+            }
+            Some(_) => Verdict::Unknown(Unknown::Form),
         }
     }
 
@@ -486,7 +506,7 @@ impl Maker<'_> {
         ]
     }
 
-    /// A document of another issuer is served to everybody. Nothing else is: a firewall, a gateway
+    /// A document of another issuer is served to everybody. Nearly nothing else is: a firewall, a gateway
     /// or an outage may stand between the issuer and this host, and not before Quay's.
     fn of_finding(&self, finding: &Finding) -> Verdict {
         let issuer = self.presented.unverified.claims.iss.as_deref().unwrap_or_default();
@@ -509,6 +529,11 @@ impl Maker<'_> {
                 "the issuer's keys cannot be read: {}",
                 error.text
             ))),
+            Finding::KeysInsecure(url) => {
+                Verdict::Unknown(Unknown::InsecureKeys(self.world.redactor.clean(url.as_str())))
+            }
+            // One key that Quay cannot read is served to everybody too.
+            spoilt @ Finding::KeysSpoilt(..) => self.refuse(&Foretold::Finding(spoilt)),
             other => {
                 let foretold = Foretold::Finding(other);
                 let failure = foretell(self.world, self.rule, self.presented, &foretold);
@@ -551,11 +576,6 @@ impl Maker<'_> {
             None => Verdict::Unknown(Unknown::Signature),
         }
     }
-}
-
-/// What Quay alone says, and only where it has the exchange.
-fn says_no_header(reply: &Response) -> bool {
-    reply.json().is_some_and(|json| json.get("error").is_some_and(|it| it == "No auth header"))
 }
 
 #[cfg(test)]
@@ -620,6 +640,59 @@ mod tests {
         ]
     }
 
+    /// An RSA key that this program cannot check a signature with, and Quay could.
+    fn rsa(kid: &str) -> Value {
+        json!({"kid": kid, "kty": "RSA", "n": "AQAB", "e": "AQAB"})
+    }
+
+    #[test]
+    fn r39_one_key_that_quay_cannot_read_spoils_the_others_and_odd_ones_do_not() {
+        for (key, wanted) in [
+            (json!({"kty": "AKP", "pub": "AA"}), "refuse"),
+            (json!({"kty": "rsa", "n": "AQAB", "e": "AQAB"}), "refuse"),
+            (json!({"kid": "other"}), "refuse"),
+            (json!({"kty": "RSA", "e": "AQAB"}), "refuse"),
+            (json!({"kty": "RSA", "n": "AQAB"}), "refuse"),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}), "accept"),
+            (json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), "accept"),
+            (json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}), "accept"),
+            (json!({"kty": "oct", "k": "AA"}), "accept"),
+        ] {
+            for keys in [json!([rsa("key-1"), key]), json!([key, rsa("key-1")])] {
+                let points = forecast(&good_header(), &good_claims(), published(&keys));
+                assert!(of(&points, "documents").starts_with(wanted), "{keys} {points:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn r39_keys_at_http_are_not_read_from_here_and_not_held_against_the_issuer() {
+        let document = json!({"issuer": ISSUER, "jwks_uri": "http://sso.example.com/keys"});
+        let replies = vec![Ok(quay(0)), Ok(json_reply(&document))];
+        let points = forecast(&good_header(), &good_claims(), replies);
+        assert_eq!(of(&points, "documents"), "unknown: insecure-keys");
+        assert_eq!(of(&points, "key"), "unknown: behind");
+    }
+
+    #[test]
+    fn r39_an_extension_that_must_be_known_is_not() {
+        for (critical, wanted) in [
+            (
+                json!(["exp2", "b64"]),
+                "refuse: the OIDC token's header demands extensions that Quay does not know (`crit`: \
+                 `exp2`, `b64`)",
+            ),
+            (json!([]), "unknown: form"),
+            (json!("exp2"), "unknown: form"),
+            (Value::Null, "accept"),
+        ] {
+            let mut header = good_header();
+            header["crit"] = critical;
+            let points = forecast(&header, &good_claims(), published(&json!([rsa("key-1")])));
+            assert_eq!(of(&points, "extensions"), wanted);
+        }
+    }
+
     #[test]
     fn times_are_judged_by_quays_clock_and_not_at_all_near_the_edge() {
         let now = i64::try_from(NOW).expect("a time");
@@ -661,7 +734,7 @@ mod tests {
         let mut claims = good_claims();
         claims["exp"] = json!("1795500300");
         claims["iat"] = Value::Null;
-        let points = forecast(&good_header(), &claims, published(&json!([{"kid": "key-1"}])));
+        let points = forecast(&good_header(), &claims, published(&json!([rsa("key-1")])));
         assert_eq!(of(&points, "end"), "unknown: form");
         assert_eq!(of(&points, "issue-time"), "refuse: the OIDC token has no `iat`");
         claims["iss"] = json!("HTTPS://sso.example.com");
@@ -675,6 +748,11 @@ mod tests {
     fn what_the_issuer_serves_decides_and_what_it_serves_not_does_not() {
         let with_document = |document: Value| vec![Ok(quay(0)), Ok(json_reply(&document))];
         let slash = format!("{ISSUER}/");
+        let with = |name: &str, value: Value| {
+            let mut key = rsa("key-1");
+            key[name] = value;
+            key
+        };
         let modulus = "_".repeat(341) + "w";
         for (replies, subject, wanted) in [
             (with_document(json!({"issuer": "https://o"})), "documents", "refuse"),
@@ -684,22 +762,9 @@ mod tests {
             (vec![Ok(quay(0)), Ok(reply(403, ""))], "documents", "unknown: documents"),
             (vec![Ok(quay(0)), Ok(reply(200, "<html>"))], "documents", "unknown: documents"),
             (published(&json!([{"kid": "key-1", "kty": "EC"}])), "key", "refuse"),
-            (published(&json!([{"kid": "key-1"}])), "key", "unknown: odd-key"),
-            (
-                published(&json!([{"kid": "key-1", "kty": "RSA", "use": "enc"}])),
-                "key",
-                "unknown: odd-key",
-            ),
-            (
-                published(&json!([{"kid": "key-1", "kty": "RSA"}, {"kid": "key-1", "kty": "RSA"}])),
-                "key",
-                "unknown: odd-key",
-            ),
-            (
-                published(&json!([{"kid": "key-1", "kty": "RSA"}])),
-                "signature",
-                "unknown: signature",
-            ),
+            (published(&json!([with("use", json!("enc"))])), "key", "unknown: odd-key"),
+            (published(&json!([rsa("key-1"), rsa("key-1")])), "key", "unknown: odd-key"),
+            (published(&json!([rsa("key-1")])), "signature", "unknown: signature"),
             (
                 published(&json!([{"kid": "key-1", "kty": "RSA", "n": modulus, "e": "AQAB"}])),
                 "signature",
@@ -713,8 +778,8 @@ mod tests {
 
     #[test]
     fn a_key_that_is_missing_is_looked_for_twice() {
-        let others = || published(&json!([{"kid": "key-2", "kty": "RSA"}])).into_iter();
-        let found = published(&json!([{"kid": "key-1", "kty": "RSA"}])).into_iter();
+        let others = || published(&json!([rsa("key-2")])).into_iter();
+        let found = published(&json!([rsa("key-1")])).into_iter();
         let points =
             forecast(&good_header(), &good_claims(), others().chain(found.skip(1)).collect());
         assert_eq!(of(&points, "key"), "accept");
@@ -725,11 +790,7 @@ mod tests {
 
     #[test]
     fn a_whole_forecast_is_never_an_accept() {
-        let points = forecast(
-            &good_header(),
-            &good_claims(),
-            published(&json!([{"kid": "key-1", "kty": "RSA"}])),
-        );
+        let points = forecast(&good_header(), &good_claims(), published(&json!([rsa("key-1")])));
         assert_eq!(of(&points, "federation"), "unknown: federation");
         assert_eq!(of(&points, "reach"), "unknown: reach");
     }

@@ -1,18 +1,24 @@
-//! A look at the issuer from this host, for the answers of Quay's that do not say a word: Quay
-//! reads the same two public documents at every exchange. No token is sent along.
+//! What lies behind the answers of Quay's that do not say a word, found by asking (rule R39): Quay
+//! without a token, Quay with a token that nobody can use, Quay's own health; and the issuer from this
+//! host, since Quay reads the same two public documents at every exchange. A token that can be used
+//! is sent nowhere.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use url::Url;
 
-use super::quay_of;
+use super::exchange::{basic, url_of};
+use super::{Presented, quay_of};
 use crate::config::settings::{Connection, Rule};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::discovery::{DiscoveryFault, read_document};
-use crate::http::{Body, Request, Retry500, Transport, TransportError, send_by};
+use crate::http::{
+    Body, Request, Response, Retry500, Transport, TransportError, send_by, send_once_by,
+};
 use crate::jwt::UnverifiedToken;
+use crate::secret::Secret;
 use crate::world::World;
 
 /// The time for each of the two documents: Quay itself waits 5 s for the first.
@@ -27,6 +33,10 @@ pub(super) enum Finding {
     Discovery(DiscoveryFault),
     /// The document does not say where the keys are.
     NoKeysNamed,
+    /// The keys are where this host does not read them, since anybody on the way could change them.
+    KeysInsecure(Url),
+    /// One of the keys is such that Quay reads none of them; what it is, in words.
+    KeysSpoilt(Url, String),
     /// There was no reply from where the keys are.
     KeysNoReply(Url, TransportError),
     /// The keys were refused, with this status.
@@ -82,9 +92,12 @@ pub(super) fn read_keys(
         Err(fault) => return Some(Err(Finding::Discovery(fault))),
     };
     let at = document.jwks_uri.and_then(|uri| Url::parse(&uri).ok());
-    let Some(at) = at.filter(|url| url.scheme() == "https") else {
+    let Some(at) = at.filter(|url| matches!(url.scheme(), "https" | "http")) else {
         return Some(Err(Finding::NoKeysNamed));
     };
+    if !connection.allows(&at) {
+        return Some(Err(Finding::KeysInsecure(at)));
+    }
     let request = Request {
         url: &at,
         body: Body::None,
@@ -98,7 +111,10 @@ pub(super) fn read_keys(
         Err(error) => return Some(Err(Finding::KeysNoReply(at, error))),
     };
     Some(match reply.json().and_then(|mut document| document.remove("keys")) {
-        Some(Value::Array(keys)) => Ok(Published { at, keys }),
+        Some(Value::Array(keys)) => match keys.iter().find_map(spoils_the_others) {
+            Some(what) => Err(Finding::KeysSpoilt(at, what)),
+            None => Ok(Published { at, keys }),
+        },
         _ => Err(Finding::KeysUnreadable(at)),
     })
 }
@@ -124,7 +140,7 @@ pub(super) fn is_database_away(
         connection: &rule.connection,
         timeout: Duration::ZERO,
     };
-    let reply = send_by(world, transport, request, by, Retry500::No).ok();
+    let reply = send_once_by(world, transport, request, by).ok();
     let told = reply.filter(|reply| reply.status == 503).and_then(|reply| reply.json());
     let services = told.as_ref().and_then(|told| told.get("data")?.get("services"));
     services.is_some_and(|services| services.get("database") == Some(&Value::Bool(false)))
@@ -144,6 +160,82 @@ pub(super) fn without_database(rule: &Rule) -> Failure {
 fn within(world: &World, deadline: Deadline) -> Option<Deadline> {
     let now = world.clock.boot();
     (deadline.left(now) >= WORTHWHILE).then(|| deadline.min(Deadline::after(now, TIME_FOR_ONE)))
+}
+
+/// What it is about a key that makes Quay read none of its set, where it is such a one.
+fn spoils_the_others(key: &Value) -> Option<String> {
+    let key = key.as_object()?;
+    match key.get("kty").and_then(Value::as_str) {
+        None => Some("a key without a type (`kty`)".to_owned()),
+        Some("RSA") => {
+            let missing = ["n", "e"].into_iter().find(|name| !key.contains_key(*name))?;
+            Some(format!("an RSA key without `{missing}`"))
+        }
+        Some("EC" | "OKP" | "oct") => None,
+        Some(other) => Some(format!("a key of the unknown type `{other}`")),
+    }
+}
+
+/// Whether Quay works, asked for the exchange without a token, which it refuses before it looks at
+/// anything else; nothing where there is no time for that before `deadline`, or where the answer is
+/// not Quay's.
+pub(super) fn works(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    deadline: Deadline,
+) -> Option<bool> {
+    match ask_exchange(world, transport, rule, None, within(world, deadline)?) {
+        Ok(reply) if says_no_header(&reply) => Some(true),
+        Ok(reply) => (reply.status >= 500).then_some(false),
+        Err(_) => Some(false),
+    }
+}
+
+/// What Quay alone says to whoever presents nothing, and only where it has the exchange.
+pub(super) fn says_no_header(reply: &Response) -> bool {
+    let says =
+        |json: &serde_json::Map<_, _>| json.get("error").is_some_and(|it| it == "No auth header");
+    reply.status == 401 && reply.json().as_ref().is_some_and(says)
+}
+
+/// What Quay says of the token with another signature, if there is time before `deadline`: by that
+/// it is seen whether it reads the issuer's keys.
+pub(super) fn try_damaged(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    presented: Presented<'_>,
+    deadline: Deadline,
+) -> Option<Response> {
+    let damaged = damaged(presented.raw)?;
+    let by = within(world, deadline)?;
+    ask_exchange(world, transport, rule, Some(&damaged), by).ok()
+}
+
+/// The token with a signature that no key has made, as long as its own: zeros. Nothing where it
+/// would be the same.
+fn damaged(token: &Secret<String>) -> Option<Secret<String>> {
+    let (signed, signature) = token.expose().rsplit_once('.')?;
+    let damaged = Secret::new(format!("{signed}.{}", "A".repeat(signature.len())));
+    (damaged.expose() != token.expose()).then_some(damaged)
+}
+
+fn ask_exchange(
+    world: &World,
+    transport: &dyn Transport,
+    rule: &Rule,
+    token: Option<&Secret<String>>,
+    by: Deadline,
+) -> Result<Response, TransportError> {
+    let request = Request {
+        url: &url_of(rule),
+        body: Body::None,
+        authorization: token.map(|token| basic(world, rule, token)),
+        connection: &rule.connection,
+        timeout: Duration::ZERO,
+    };
+    send_by(world, transport, request, by, Retry500::No)
 }
 
 fn of_key(set: &[Value], kid: Option<&str>) -> Option<Finding> {

@@ -1,7 +1,10 @@
 //! Why Quay refuses an OIDC token: each of its answers as a cause, with the claim or setting at
 //! fault, and what to change, in Quay, at the provider or in the configuration. Where Quay does
-//! not say a word, the token that was sent and the issuer's public documents are looked at.
+//! not say a word, the token that was sent is looked at, and whoever may be at fault is asked.
 
+use std::time::Duration;
+
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,13 +18,13 @@ use crate::http::{Response, Transport, TransportError, TransportFault, retry_aft
 use crate::jwt::{UnverifiedClaims, UnverifiedToken};
 use crate::world::World;
 
-/// Whether an answer of Quay's without a word may be looked into by asking the issuer for its
-/// public documents.
+/// Whether an answer of Quay's without a word may be looked into by asking Quay again, without a
+/// token that can be used, and the issuer for its public documents (rule R39).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Nobody else is asked.
+    /// Nobody is asked.
     Never,
-    /// The issuer is asked, if there is time before this deadline.
+    /// They are asked, if there is time before this deadline.
     WithinDeadline(Deadline),
 }
 
@@ -40,6 +43,7 @@ pub fn explain(
         Some(words) => case.of_words(reply.status, words),
         None => match reply.status {
             500 => case.of_silence(transport, probe),
+            502 | 504 => case.of_gateway(reply, case.quay_works(transport, probe)),
             _ => case.of_status(reply),
         },
     };
@@ -53,23 +57,46 @@ pub fn explain(
 /// Explains an exchange without an answer.
 pub fn explain_no_reply(
     world: &World,
+    transport: &dyn Transport,
     rule: &Rule,
     presented: Presented<'_>,
     error: &TransportError,
+    probe: Probe,
 ) -> StepFailure {
     let mut failed = error.step_failure(&quay_of(rule), &rule.place);
-    let issuer = Case::new(world, rule, presented).issuer;
-    let hint = match error.kind {
-        TransportFault::Broken => format!(
+    let case = Case::new(world, rule, presented);
+    let (issuer, key) = (&case.issuer, rule.place.key("exchange_timeout"));
+    let is_timeout = error.kind == TransportFault::Timeout;
+    let works = match (error.kind, probe) {
+        (TransportFault::Broken, _) => case.quay_works(transport, probe),
+        // What is asked after a time-out must leave some of the deadline: whether that has passed
+        // tells what the time-out says to others.
+        (TransportFault::Timeout, Probe::WithinDeadline(deadline))
+            if deadline.left(world.clock.boot()) > WORTH_ASKING_AFTER_A_TIMEOUT =>
+        {
+            case.quay_works(transport, probe)
+        }
+        (TransportFault::Timeout, _) => None,
+        _ => return failed,
+    };
+    let hint = match (works, is_timeout) {
+        (Some(true), false) => format!(
+            "Quay answers without a token, so it probably cannot reach the issuer: {}",
+            case.how_to_reach_the_issuer()
+        ),
+        (Some(true), true) => format!(
+            "Quay answers at once without a token, so reading the issuer `{issuer}` takes the time; \
+             {key} sets how long to wait"
+        ),
+        (Some(false), _) => format!("without a token it does not answer either: {DOWN}"),
+        (None, false) => format!(
             "try again; a Quay without a proxy in front does so where it cannot reach the issuer \
              `{issuer}`"
         ),
-        TransportFault::Timeout => format!(
+        (None, true) => format!(
             "Quay asks the issuer `{issuer}` at every exchange, which may be what takes the time; \
-             {} sets how long to wait",
-            rule.place.key("exchange_timeout")
+             {key} sets how long to wait"
         ),
-        _ => return failed,
     };
     failed.failure = Failure::new(failed.failure.cause(), hint);
     failed
@@ -83,6 +110,8 @@ pub(super) enum Foretold<'a> {
     Reply(&'a Response),
     /// Without a word, since the issuer is not https.
     InsecureIssuer,
+    /// Without a word, since the header demands what Quay does not know.
+    CriticalExtensions,
     /// For what was found at the issuer.
     Finding(&'a Finding),
 }
@@ -99,9 +128,19 @@ pub(super) fn foretell(
         Foretold::Words(words) => case.of_words(400, words),
         Foretold::Reply(reply) => case.of_status(reply),
         Foretold::InsecureIssuer => case.of_insecure_issuer(),
-        Foretold::Finding(finding) => case.of_finding(finding),
+        Foretold::CriticalExtensions => case.of_extensions(),
+        Foretold::Finding(finding) => case.of_finding(finding, &case.silence()),
     }
 }
+
+/// How much of the deadline must be left after a time-out for Quay to be asked again.
+const WORTH_ASKING_AFTER_A_TIMEOUT: Duration = Duration::from_secs(4);
+/// What to do about a Quay that is down.
+const DOWN: &str = "Quay, or what stands before it, is down or starting; try again later, and if it stays so, show \
+     this to whoever runs it";
+
+/// What Quay says of a signature, once it has read the issuer's keys.
+const SIGNATURE_REFUSED: &str = "Invalid token: Signature verification failed";
 
 /// The one answer that something else follows from (rule R14).
 const ROBOT_UNKNOWN: &str = "Could not find robot with specified username";
@@ -178,7 +217,7 @@ impl<'a> Case<'a> {
                 ),
                 format!(
                     "in Quay, at the robot account's federation, add this subject: it is compared \
-                     byte for byte, without wildcards{}",
+                     byte for byte; wildcards are not supported{}",
                     match self.rule.identity.source {
                         SourceSpec::ClientCredentials(_) => {
                             "; at Keycloak it changes when service accounts are switched off and on"
@@ -188,7 +227,7 @@ impl<'a> Case<'a> {
                 ),
             ),
             "Invalid robot" => (
-                format!("{quay} says that `{robot}` is no robot account"),
+                format!("{quay} says that `{robot}` is not a robot account"),
                 format!("{}: NAMESPACE+NAME", correct_robot()),
             ),
             _ if words.ends_with("not configured for this robot") => {
@@ -223,7 +262,7 @@ impl<'a> Case<'a> {
             format!("the federation of `{robot}` does not list the issuer `{issuer}`"),
             format!(
                 "in Quay, at the robot account's federation, add this issuer with subject \
-                 `{subject}`: it is compared byte for byte, a slash at the end counts"
+                 `{subject}`: it is compared byte for byte, a trailing slash matters"
             ),
         )
     }
@@ -269,7 +308,7 @@ impl<'a> Case<'a> {
                         named.unwrap_or_default()
                     ),
                     "correct the provider's public URL (in Keycloak `hostname`): `iss` and the \
-                     document's `issuer` must be equal byte for byte, a slash at the end counts"
+                     document's `issuer` must be equal byte for byte, a trailing slash matters"
                         .to_owned(),
                 )
             }
@@ -345,7 +384,7 @@ impl<'a> Case<'a> {
             None => "does not name its algorithm (`alg`)".to_owned(),
         };
         Failure::new(
-            format!("the OIDC token {signed}; Quay takes RS256 and RS384 alone"),
+            format!("the OIDC token {signed}; Quay accepts only RS256 and RS384"),
             format!(
                 "let `{}` sign with RS256 and an RSA key (Keycloak: `Access token signature \
                  algorithm` of the client; SPIRE: `jwt_key_type`)",
@@ -360,10 +399,14 @@ impl<'a> Case<'a> {
             "the OIDC token has no audience (`aud`), and Quay's federation asks for one".to_owned()
         } else {
             let audiences = self.shown(Some(&audiences.join("`, `")));
-            format!("the OIDC token is for the audience `{audiences}`, not for Quay's")
+            format!(
+                "the OIDC token is for the audience `{audiences}`, which the federation of `{}` does \
+                 not accept",
+                self.rule.robot
+            )
         };
         let identity = &self.rule.identity;
-        let hint = match &identity.source {
+        let how = match &identity.source {
             SourceSpec::ClientCredentials(_) => format!(
                 "let the provider put the federation's audience into `aud`: in Keycloak by an \
                  audience mapper (for lightweight tokens with `Add to lightweight access token`), \
@@ -375,7 +418,9 @@ impl<'a> Case<'a> {
                 self.source()
             ),
         };
-        Failure::new(cause, hint)
+        let several = "where several entries have this issuer, Quay heeds only the audiences of the \
+                       last one that has any";
+        Failure::new(cause, format!("{how}; {several}"))
     }
 
     /// A bare 500: what Quay fails at without noticing.
@@ -384,27 +429,131 @@ impl<'a> Case<'a> {
         if !matches!(algorithm, Some("RS256" | "RS384")) {
             return self.of_algorithm();
         }
+        if matches!(&self.token().header.crit, Some(Value::Array(several)) if !several.is_empty()) {
+            return self.of_extensions();
+        }
         if self.issuer.starts_with("http://") {
             return self.of_insecure_issuer();
         }
-        let finding = match probe {
+        let Probe::WithinDeadline(deadline) = probe else { return self.of_unknown_silence() };
+        let (world, rule) = (self.world, self.rule);
+        // With another signature: what Quay says then it says before it looks at the subject.
+        let answer = probe::try_damaged(world, transport, rule, self.presented, deadline);
+        let words = answer.as_ref().and_then(words_of);
+        let mut cause = self.silence();
+        match (answer.as_ref().map(|answer| answer.status), words.as_deref()) {
+            (Some(400), Some(SIGNATURE_REFUSED)) => return self.of_disabled_robot(),
+            (Some(status @ (400 | 401)), Some(words)) => return self.of_words(status, words),
+            (Some(500), _) if probe::is_database_away(world, transport, rule, deadline) => {
+                return probe::without_database(rule);
+            }
+            (Some(502), _) => return self.of_unreachable_issuer(),
+            (Some(500), _) => cause = self.cannot_read(),
+            _ => {}
+        }
+        let connection = &rule.identity.connection;
+        match probe::look(world, transport, connection, self.token(), deadline) {
+            Some(finding) => self.of_finding(&finding, &cause),
+            None if cause == self.cannot_read() => {
+                Failure::new(cause, self.how_to_read_the_issuer())
+            }
+            None => self.of_unknown_silence(),
+        }
+    }
+
+    fn silence(&self) -> String {
+        format!("{} returned 500 with no explanation", self.quay)
+    }
+
+    fn cannot_read(&self) -> String {
+        format!(
+            "{} cannot read the discovery document or keys of issuer `{}`",
+            self.quay, self.issuer
+        )
+    }
+
+    fn how_to_read_the_issuer(&self) -> String {
+        format!(
+            "Quay reads `{}` and the keys that it names at every exchange: check that from Quay's \
+             host; its log has the cause",
+            self.document()
+        )
+    }
+
+    fn how_to_reach_the_issuer(&self) -> String {
+        format!("its host must read `{}` within 5 s and trust its certificate", self.document())
+    }
+
+    /// Where the issuer's discovery document is.
+    fn document(&self) -> String {
+        document_url(&self.issuer).map_or_else(|| self.issuer.clone(), String::from)
+    }
+
+    fn of_unknown_silence(&self) -> Failure {
+        Failure::new(
+            self.silence(),
+            format!(
+                "it could not read discovery or keys of issuer `{}`, or has no key `{}` from it, or \
+                 robot `{}` is disabled, or its database is away: see its log",
+                self.issuer,
+                self.shown(self.token().header.kid.as_deref()),
+                self.rule.robot
+            ),
+        )
+    }
+
+    /// Quay reads the issuer's keys, and fails at what comes behind that.
+    fn of_disabled_robot(&self) -> Failure {
+        let robot = &self.rule.robot;
+        Failure::new(
+            format!("{}: the robot account `{robot}` is probably disabled", self.silence()),
+            format!(
+                "ask an administrator of Quay to enable `{robot}`: the issuer's keys are read, and \
+                 what comes next fails; if it is enabled, see Quay's log"
+            ),
+        )
+    }
+
+    fn of_unreachable_issuer(&self) -> Failure {
+        Failure::new(
+            format!("{} cannot reach the issuer `{}` (502)", self.quay, self.issuer),
+            format!("Quay itself works; {}", self.how_to_reach_the_issuer()),
+        )
+    }
+
+    fn of_extensions(&self) -> Failure {
+        let several = self.token().header.crit.as_ref().and_then(Value::as_array);
+        let names: Vec<&str> = several.into_iter().flatten().filter_map(Value::as_str).collect();
+        Failure::new(
+            format!(
+                "the OIDC token's header demands extensions that Quay does not know (`crit`: `{}`)",
+                self.shown(Some(&names.join("`, `")))
+            ),
+            format!("let `{}` issue tokens without `crit` in their header", self.issuer),
+        )
+    }
+
+    /// Whether Quay works, where it may be asked.
+    fn quay_works(&self, transport: &dyn Transport, probe: Probe) -> Option<bool> {
+        match probe {
             Probe::Never => None,
             Probe::WithinDeadline(deadline) => {
-                let connection = &self.rule.identity.connection;
-                probe::look(self.world, transport, connection, self.token(), deadline)
+                probe::works(self.world, transport, self.rule, deadline)
             }
-        };
-        match finding {
-            Some(finding) => self.of_finding(&finding),
-            None => Failure::new(
-                format!("{} failed without a word (500)", self.quay),
+        }
+    }
+
+    /// What a proxy before Quay says in its place. `works` is whether Quay answers without a token.
+    fn of_gateway(&self, reply: &Response, works: Option<bool>) -> Failure {
+        match (reply.status, works) {
+            (_, None) | (504, Some(true)) => self.of_status(reply),
+            (_, Some(true)) => self.of_unreachable_issuer(),
+            (status, Some(false)) => Failure::new(
                 format!(
-                    "it could not read discovery or keys of issuer `{}`, or has no key `{}` from \
-                     it, or robot `{}` is disabled: its log tells",
-                    self.issuer,
-                    self.shown(self.token().header.kid.as_deref()),
-                    self.rule.robot
+                    "{} is down or starting: without a token it fails too ({status})",
+                    self.quay
                 ),
+                "try again later; if it stays so, show this to whoever runs that Quay",
             ),
         }
     }
@@ -417,11 +566,13 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn of_finding(&self, finding: &Finding) -> Failure {
+    /// What was found at the issuer; `cause` is the failure where that explains nothing.
+    fn of_finding(&self, finding: &Finding, cause: &str) -> Failure {
         const READABLE: &str =
             "Quay reads this at every exchange: the provider must publish it there";
         let issuer = &self.issuer;
-        let document = document_url(issuer).map_or_else(|| issuer.clone(), String::from);
+        let document = self.document();
+        let is_unread = cause == self.cannot_read();
         let shown = |url: &url::Url| self.shown(Some(url.as_str()));
         let (cause, hint) = match finding {
             Finding::Discovery(DiscoveryFault::Refused(reply)) => (
@@ -429,14 +580,14 @@ impl<'a> Case<'a> {
                 READABLE.to_owned(),
             ),
             Finding::Discovery(DiscoveryFault::NotJson | DiscoveryFault::NotAUrl) => {
-                (format!("`{document}` is no discovery document"), READABLE.to_owned())
+                (format!("`{document}` is not a discovery document"), READABLE.to_owned())
             }
             Finding::Discovery(DiscoveryFault::OtherIssuer(_)) => (
                 format!("the discovery document of issuer `{issuer}` names another issuer"),
                 "correct the provider's public URL: the two must be equal byte for byte".to_owned(),
             ),
             Finding::Discovery(DiscoveryFault::NoReply(error)) => (
-                format!("{} failed without a word (500)", self.quay),
+                cause.to_owned(),
                 format!(
                     "the issuer `{issuer}` cannot be reached from this host either ({}): see that \
                      Quay's host reaches it; Quay's log has the cause",
@@ -444,11 +595,29 @@ impl<'a> Case<'a> {
                 ),
             ),
             Finding::NoKeysNamed => (
-                format!("`{document}` has no https `jwks_uri`, so Quay finds no keys"),
+                format!("`{document}` names no URL of keys (`jwks_uri`), so Quay finds none"),
                 READABLE.to_owned(),
             ),
+            Finding::KeysInsecure(keys) => (
+                cause.to_owned(),
+                format!(
+                    "the issuer's keys are at `{}`, which Quay reads and this program does not, since \
+                     anybody on the way could change them: look at them there",
+                    shown(keys)
+                ),
+            ),
+            Finding::KeysSpoilt(keys, what) => (
+                format!(
+                    "`{}` holds {}, so Quay reads no key there",
+                    shown(keys),
+                    self.shown(Some(what))
+                ),
+                "let the provider publish only keys of the types RSA, EC, OKP and oct there, RSA keys \
+                 with `n` and `e`"
+                    .to_owned(),
+            ),
             Finding::KeysNoReply(keys, error) => (
-                format!("{} failed without a word (500)", self.quay),
+                cause.to_owned(),
                 format!(
                     "the issuer's keys `{}` cannot be read from this host either ({}): see \
                      that Quay's host reads them; Quay's log has the cause",
@@ -461,7 +630,7 @@ impl<'a> Case<'a> {
                 READABLE.to_owned(),
             ),
             Finding::KeysUnreadable(keys) => {
-                (format!("`{}` is no set of keys (JWKS)", shown(keys)), READABLE.to_owned())
+                (format!("`{}` is not a set of keys (JWKS)", shown(keys)), READABLE.to_owned())
             }
             Finding::KeyMissing(keys) => (
                 format!(
@@ -475,17 +644,17 @@ impl<'a> Case<'a> {
             ),
             Finding::KeyNotRsa(kind) => (
                 format!(
-                    "the OIDC token is signed with a key of type `{}`; Quay takes RSA alone",
+                    "the OIDC token is signed with a key of type `{}`; Quay accepts only RSA",
                     self.shown(Some(kind))
                 ),
                 format!("let `{issuer}` sign with RS256 and an RSA key"),
             ),
+            Finding::AllWell if is_unread => (
+                format!("{cause}, which this host can read"),
+                self.how_to_read_the_issuer(),
+            ),
             Finding::AllWell => (
-                format!(
-                    "{} failed without a word (500); token, discovery and keys are in order from \
-                     here",
-                    self.quay
-                ),
+                format!("{cause}; token, discovery and keys are in order from here"),
                 format!(
                     "ask an administrator of Quay whether robot `{}` is disabled, and whether its \
                      host can read `{document}`; its log has the cause",
@@ -535,9 +704,8 @@ impl<'a> Case<'a> {
             502 if has_text(reply, "<title>Quay Loading</title>") => (
                 format!("{quay} cannot reach the issuer `{issuer}` (502), or is itself starting"),
                 format!(
-                    "if `https://{api_url}` works otherwise: Quay's host must reach \
-                     `{issuer}/.well-known/openid-configuration` within 5 s and trust its \
-                     certificate"
+                    "if `https://{api_url}` works otherwise: {}",
+                    self.how_to_reach_the_issuer()
                 ),
             ),
             504 => (

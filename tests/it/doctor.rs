@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quayfed::cli;
 use quayfed::command;
 use quayfed::helper;
@@ -28,7 +30,7 @@ use serde_json::{Value, json};
 use crate::binary::{Home, Ran, SECRET, SUBJECT, at_sandbox, program};
 use crate::explained::{
     SITUATIONS, Situation, good, home_for, mint, nothing, of_issuer, sandbox_for, situation,
-    without_times,
+    two_entries, without_times,
 };
 use crate::screens::{self, COLOURED, NARROW, PIPED, check};
 
@@ -44,6 +46,7 @@ const UNKNOWNS: &[(&str, &str)] = &[
     ("edge", "a few seconds decide, and Quay's clock is known to the second alone"),
     ("documents", "what bars this host from the issuer need not bar Quay"),
     ("slash", "Quay forgives another slash since 3.18, and its release is not known"),
+    ("insecure-keys", "what comes by http proves nothing here, and Quay reads it"),
     ("behind", "another point has to be known first"),
 ];
 
@@ -85,6 +88,20 @@ const MORE: &[Situation] = &[
         },
     ),
     situation("slash in the federation alone", "acme+slash", |s| of_issuer(s, "slash"), nothing),
+    situation("keys at http", "acme+ci", good, |s| s.issuer().serve_keys_over_http()),
+    situation("odd keys beside the RSA key", "acme+ci", good, |s| {
+        for key in [
+            json!({"kty": "OKP", "kid": "a", "crv": "Ed25519", "x": "AA"}),
+            json!({"kty": "EC", "kid": "b", "crv": "P-521", "x": "AA", "y": "AA"}),
+            json!({"kty": "EC", "kid": "c", "crv": "secp256k1", "x": "AA", "y": "AA"}),
+            json!({"kty": "oct", "kid": "d", "k": "AA"}),
+        ] {
+            s.issuer().list_key(key);
+        }
+    }),
+    situation("two entries of one issuer, the audience of the last", "acme+ci", good, |s| {
+        two_entries(s, ["other", "quay"]);
+    }),
     situation("expired a minute ago", "acme+ci", |s| mint(s, shape().expired_for(60)), nothing),
     situation(
         "Quay's own robot token",
@@ -124,6 +141,9 @@ const AT_FAULT: &[(&str, &[&str])] = &[
             "another subject",
             "another audience",
             "robot disabled",
+            "two entries of one issuer, the audience of the first",
+            // Federation and robot account are read from it.
+            "database away",
             "slash in the federation alone",
             "a wildcard in the federation",
         ],
@@ -135,6 +155,7 @@ const AT_FAULT: &[(&str, &[&str])] = &[
     ("signature", &["bad signature"]),
     ("key-name", &["no kid"]),
     ("algorithm", &["HS256", "alg none", "RS512", "ES256"]),
+    ("extensions", &["an extension that must be known"]),
     (
         "documents",
         &[
@@ -143,6 +164,10 @@ const AT_FAULT: &[(&str, &[&str])] = &[
             "discovery 404",
             "discovery not JSON",
             "keys 500",
+            "a key of an unknown type",
+            "a key without a type",
+            "an RSA key without n",
+            "an RSA key without e",
             "slash in discovery alone, 3.17",
         ],
     ),
@@ -721,6 +746,32 @@ fn r38_a_dead_token_that_is_due_is_renewed_by_the_next_pull_where_that_can_be() 
     assert_eq!(title, "Cached token: expired, so the next pull gets a new one");
 }
 
+#[test]
+fn r39_what_lies_behind_a_silent_reply_is_asked_for_only_where_nothing_is_answered() {
+    let cases: &[(&str, Change, [&str; 3])] = &[
+        (
+            "robot disabled",
+            |s| s.quay().set_robot_enabled("acme+ci", false),
+            ["the token", "the token", "a damaged token"],
+        ),
+        ("issuer down", |s| s.issuer().stop_listening(), ["the token", "the token", "nothing"]),
+    ];
+    for (name, change, asked) in cases {
+        let desk = Desk::new();
+        change(&desk.sandbox);
+        assert!(matches!(desk.get(), Answer::Failed(_)), "{name}");
+        assert_eq!(desk.sent(), asked, "{name}");
+
+        // Where a token lives, its pull goes on: nobody waits for an explanation.
+        let mut desk = Desk::with_a_cached_token();
+        desk.later = Duration::from_mins(50);
+        desk.sandbox.quay().forget_requests();
+        change(&desk.sandbox);
+        assert!(matches!(desk.get(), Answer::Credentials(_)), "{name}");
+        assert_eq!(desk.sent(), ["the token"; 2], "{name}");
+    }
+}
+
 /// Wall time as it is, and a boot clock that ticks whenever somebody looks: so that the time of
 /// each step is the same in every run.
 struct TickingClock {
@@ -762,12 +813,35 @@ impl Desk {
     fn with_a_cached_token() -> Self {
         let desk = Self::new();
         desk.write("boot_id", "5e7b8a4c-0000-0000-0000-000000000000\n", 0o644);
-        let world = desk.world();
-        let transport = || -> Box<dyn Transport> { Box::new(HttpTransport::new(&world)) };
-        let host = desk.sandbox.quay().host();
-        let answer = helper::get(&world, transport, &host, world.clock.boot());
+        let answer = desk.get();
         assert!(matches!(answer, Answer::Credentials(_)), "{answer:?}");
         desk
+    }
+
+    fn get(&self) -> Answer {
+        let world = self.world();
+        let transport = || -> Box<dyn Transport> { Box::new(HttpTransport::new(&world)) };
+        let host = self.sandbox.quay().host();
+        helper::get(&world, transport, &host, world.clock.boot())
+    }
+
+    /// What the exchange was sent as passwords.
+    fn sent(&self) -> Vec<&'static str> {
+        let token =
+            &self.variables.iter().find(|(name, _)| name == "JOB_TOKEN").expect("a token").1;
+        let of = |header: Option<&str>| {
+            let Some(header) = header else { return "nothing" };
+            let encoded = header.strip_prefix("Basic ").expect("Basic");
+            let credentials = STANDARD.decode(encoded).expect("base64");
+            if credentials == format!("acme+ci:{token}").into_bytes() {
+                "the token"
+            } else {
+                "a damaged token"
+            }
+        };
+        let requests = self.sandbox.quay().requests();
+        let exchanges = requests.iter().filter(|it| it.path == quayfed_sandbox::EXCHANGE_PATH);
+        exchanges.map(|request| of(request.header("authorization"))).collect()
     }
 
     /// With this between the servers' certificate and the CA.
@@ -874,7 +948,8 @@ impl Desk {
         let replaced = without_progress(&screen)
             .replace(&issuer.replace("https://", ""), "sso.example.com")
             .replace(&quay, "quay.acme.cloud")
-            .replace(&folder, "/home/devops");
+            .replace(&folder, "/home/devops")
+            .replace("(in 58 min)", "(in 59 min)");
         (code, with_one_time(&replaced))
     }
 }

@@ -7,6 +7,8 @@ use quayfed_sandbox::{
     Algorithm, EXCHANGE_PATH, Fault, KeyId, Options, Sandbox, SignedBy, Times, TokenShape, Version,
 };
 
+use serde_json::json;
+
 use crate::binary::{Home, Ran};
 
 /// The start of the page that nginx answers a header with that is over its limit.
@@ -149,6 +151,28 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("discovery 404", "acme+nodisc", |s| of_issuer(s, "nodisc"), nothing),
     situation("discovery not JSON", "acme+badjson", |s| of_issuer(s, "badjson"), nothing),
     situation("keys 500", "acme+nojwks", |s| of_issuer(s, "nojwks"), nothing),
+    situation(
+        "an extension that must be known",
+        "acme+ci",
+        |s| mint(s, TokenShape::default().header("crit", json!(["exp2"]))),
+        nothing,
+    ),
+    situation("a key of an unknown type", "acme+ci", good, |s| {
+        s.issuer().list_key(json!({"kty": "AKP", "kid": "other", "pub": "AA"}));
+    }),
+    situation("a key without a type", "acme+ci", good, |s| {
+        s.issuer().list_key(json!({"kid": "other"}));
+    }),
+    situation("an RSA key without n", "acme+ci", good, |s| {
+        s.issuer().list_key(json!({"kty": "RSA", "kid": "other", "e": "AQAB"}));
+    }),
+    situation("an RSA key without e", "acme+ci", good, |s| {
+        s.issuer().list_key(json!({"kty": "RSA", "kid": "other", "n": "AQAB"}));
+    }),
+    situation("two entries of one issuer, the audience of the first", "acme+ci", good, |s| {
+        two_entries(s, ["quay", "other"]);
+    }),
+    situation("database away", "acme+ci", good, |s| s.quay().set_database_away(true)),
     situation("robot disabled", "acme+ci", good, |s| s.quay().set_robot_enabled("acme+ci", false)),
     situation(
         "issuer refuses connections",
@@ -211,6 +235,15 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         );
     }),
 ];
+
+/// Binds the robot twice to one issuer, for two audiences; the default subject to the first.
+pub(crate) fn two_entries(sandbox: &Sandbox, [first, last]: [&str; 2]) {
+    let (quay, issuer) = (sandbox.quay(), sandbox.issuer().url());
+    quay.clear_federation("acme+ci");
+    for (subject, audience) in [(quayfed_sandbox::DEFAULT_SUBJECT, first), ("another", last)] {
+        quay.bind("acme+ci", &issuer, subject, Some(vec![audience.to_owned()]));
+    }
+}
 
 /// The sandbox of a situation. One of slowness has a Quay that is impatient: what takes minutes at a
 /// real one takes seconds. In all others nobody's patience can end on a busy machine.
