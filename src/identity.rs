@@ -14,7 +14,7 @@ use ring::hmac;
 use url::Url;
 
 use crate::config::place::AtKey;
-use crate::config::settings::{Bearer, Identity, JsonField, SecretPlace, SourceSpec};
+use crate::config::settings::{Bearer, ClientAuth, Identity, JsonField, SecretPlace, SourceSpec};
 use crate::deadline::Deadline;
 use crate::digest::hex;
 use crate::failure::{Failure, StepFailure};
@@ -60,6 +60,8 @@ pub struct Discovered {
     pub issuer: String,
     /// Its token endpoint.
     pub token_endpoint: Url,
+    /// How clients authenticate there, where the configuration does not say.
+    pub client_auth: ClientAuth,
     /// When the document was read.
     pub read: Moment,
     /// What only the holder of the client's secret can make of all this.

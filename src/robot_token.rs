@@ -644,14 +644,15 @@ const fn freshness_of(patience: Patience) -> Freshness {
 }
 
 fn kept(found: Discovered) -> KeptDiscovery {
-    let Discovered { issuer, token_endpoint, read, seal } = found;
-    KeptDiscovery { issuer, token_endpoint: token_endpoint.into(), read, seal }
+    let Discovered { issuer, token_endpoint, client_auth, read, seal } = found;
+    KeptDiscovery { issuer, token_endpoint: token_endpoint.into(), client_auth, read, seal }
 }
 
 fn discovered(kept: &KeptDiscovery) -> Option<Discovered> {
     Some(Discovered {
         issuer: kept.issuer.clone(),
         token_endpoint: kept.token_endpoint.parse().ok()?,
+        client_auth: kept.client_auth,
         read: kept.read,
         seal: kept.seal,
     })

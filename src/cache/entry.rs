@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::cache::freshness::{Freshness, LONGEST_LIFE, SPREAD, Schedule};
 use crate::cache::name::{Kind, Name};
 use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
-use crate::config::settings::Rule;
+use crate::config::settings::{ClientAuth, Rule};
 use crate::digest::sha256;
 use crate::files::Reservation;
 use crate::moment::Moment;
@@ -130,6 +130,8 @@ pub struct KeptDiscovery {
     pub issuer: String,
     /// Its token endpoint.
     pub token_endpoint: String,
+    /// How clients authenticate there.
+    pub client_auth: ClientAuth,
     /// When it was read.
     pub read: Moment,
     /// What tells its owner that nobody else has written it.
@@ -178,6 +180,7 @@ struct Written<'a> {
 struct WrittenDiscovery<'a> {
     issuer: &'a str,
     token_endpoint: &'a str,
+    client_auth: ClientAuth,
     read: Moment,
     seal: [u8; 32],
 }
@@ -205,6 +208,7 @@ impl Written<'_> {
         let owned = |written: WrittenDiscovery<'_>| KeptDiscovery {
             issuer: written.issuer.to_owned(),
             token_endpoint: written.token_endpoint.to_owned(),
+            client_auth: written.client_auth,
             read: written.read,
             seal: written.seal,
         };
@@ -310,6 +314,7 @@ impl Cache<'_> {
             discovery: entry.discovery.as_ref().map(|kept| WrittenDiscovery {
                 issuer: &kept.issuer,
                 token_endpoint: &kept.token_endpoint,
+                client_auth: kept.client_auth,
                 read: kept.read,
                 seal: kept.seal,
             }),
@@ -387,14 +392,15 @@ mod tests {
             discovery: Some(WrittenDiscovery {
                 issuer: "i",
                 token_endpoint: "e",
+                client_auth: ClientAuth::ClientSecretPost,
                 read: moment,
                 seal: [7; 32],
             }),
         };
         let shown = (FORMAT, hex(&sealed(&written).expect("bytes")));
-        let wanted = "b17ff08b7b48ad0405682f6f72670761636d652b63690a68747470733a2f2f682f04356537370101\
-                      620765794a2e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000e83f010169016580a0f1c2\
-                      b134e0a7120707070707070707070707070707070707070707070707070707070707070707";
+        let wanted = "b41b1ece489cc57e05682f6f72670761636d652b63690a68747470733a2f2f682f04356537370101\
+                      620765794a2e6f2e6b80dddb0180a0f1c2b134e0a71200000000000000e83f01016901650180a0f1\
+                      c2b134e0a7120707070707070707070707070707070707070707070707070707070707070707";
         assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn identity(mut table: Table<'_>, name: &str) -> Result<Identity, Fai
 fn client_credentials(table: &mut Table<'_>, connection: &Connection) -> Option<ClientCredentials> {
     let endpoint = endpoint(table, connection);
     let client_id = table.required("client_id", values::filled);
-    let client_auth = table.parsed("client_auth", values::client_auth).unwrap_or_default();
+    let client_auth = table.parsed("client_auth", values::client_auth);
     let client_secret = client_secret(table);
     let allow_readable_secret = table.flag("allow_readable_secret");
     let audience = table.parsed("audience", values::filled);

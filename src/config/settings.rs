@@ -191,8 +191,8 @@ pub struct ClientCredentials {
     pub endpoint: Endpoint,
     /// The client's identifier.
     pub client_id: String,
-    /// How the client proves who it is.
-    pub client_auth: ClientAuth,
+    /// How the client proves who it is; unless it is set, as the provider lists it.
+    pub client_auth: Option<ClientAuth>,
     /// Where its secret is.
     pub client_secret: SecretPlace,
     /// Whether a secret file may be readable by others.
@@ -223,7 +223,7 @@ pub enum Endpoint {
 }
 
 /// How a client authenticates at the token endpoint (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// In the Authorization header.
@@ -231,6 +231,16 @@ pub enum ClientAuth {
     ClientSecretBasic,
     /// In the body.
     ClientSecretPost,
+}
+
+impl ClientAuth {
+    /// Its name in the configuration and in an issuer's discovery document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+        }
+    }
 }
 
 /// Where a secret is.

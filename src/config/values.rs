@@ -231,12 +231,10 @@ pub(super) fn on_error(text: &str) -> Parsed<OnError> {
 }
 
 pub(super) fn client_auth(text: &str) -> Parsed<ClientAuth> {
+    let methods = [ClientAuth::ClientSecretBasic, ClientAuth::ClientSecretPost];
     one_of(
         text,
-        &[
-            ("client_secret_basic", ClientAuth::ClientSecretBasic),
-            ("client_secret_post", ClientAuth::ClientSecretPost),
-        ],
+        &methods.map(|method| (method.name(), method)),
         "client_secret_jwt federated none private_key_jwt tls_client_auth",
     )
 }

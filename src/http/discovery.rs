@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use url::Url;
 
 use super::{Body, Request, Response, Retry500, Transport, TransportError, send_by};
@@ -15,6 +16,8 @@ use crate::world::World;
 pub struct Document {
     /// The token endpoint.
     pub token_endpoint: Option<String>,
+    /// How clients may authenticate there; empty where it says nothing.
+    pub token_endpoint_auth_methods: Vec<String>,
     /// Where the issuer's keys are.
     pub jwks_uri: Option<String>,
 }
@@ -66,7 +69,16 @@ pub fn read_document(
     let text = |name: &str| document.get(name)?.as_str().map(str::to_owned);
     match text("issuer") {
         Some(named) if named == issuer => {
-            Ok(Document { token_endpoint: text("token_endpoint"), jwks_uri: text("jwks_uri") })
+            let methods = document.get("token_endpoint_auth_methods_supported");
+            let methods = methods.and_then(Value::as_array).into_iter().flatten();
+            Ok(Document {
+                token_endpoint: text("token_endpoint"),
+                token_endpoint_auth_methods: methods
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+                jwks_uri: text("jwks_uri"),
+            })
         }
         other => Err(DiscoveryFault::OtherIssuer(other)),
     }

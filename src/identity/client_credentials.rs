@@ -19,8 +19,8 @@ use crate::secret::Secret;
 use crate::world::World;
 
 /// Gets an access token from the provider, by `deadline`; discovery included, unless the endpoint
-/// is given or was discovered before. One that was discovered before and fails may have moved: the
-/// issuer is asked where it is now, and another endpoint is tried.
+/// is given or was discovered before. One that was discovered before and fails may have moved, or
+/// want the secret in another way: the issuer is asked how it is now, and another way is tried.
 pub(super) fn fetch(
     world: &World,
     transport: &dyn Transport,
@@ -30,34 +30,37 @@ pub(super) fn fetch(
     deadline: Deadline,
 ) -> Result<Fetched, StepFailure> {
     let secret = secret_to_send(world, identity, settings).map_err(StepFailure::local)?;
-    let token_of = |endpoint: &Url| {
+    let token_of = |endpoint: &Url, listed: ClientAuth| {
+        let client_auth = settings.client_auth.unwrap_or(listed);
         let grant = Grant {
             identity,
             endpoint,
             client_id: &settings.client_id,
-            client_auth: settings.client_auth,
+            client_auth,
             client_secret: &settings.client_secret,
+            is_changed_by_encoding: is_changed_by_encoding(&settings.client_id, &secret),
             scopes: &settings.scopes,
-            form: form(world, settings, &secret),
-            authorization: authorization(world, settings, &secret),
+            form: form(world, settings, client_auth, &secret),
+            authorization: authorization(world, settings, client_auth, &secret),
         };
         request_token(world, transport, grant, deadline)
     };
     let issuer = match &settings.endpoint {
         Endpoint::Discovered { issuer } => issuer,
         Endpoint::Given { token_endpoint, .. } => {
-            return Ok(Fetched { token: token_of(token_endpoint)?, discovered: None });
+            let token = token_of(token_endpoint, ClientAuth::default())?;
+            return Ok(Fetched { token, discovered: None });
         }
     };
     let client = SealingClient { issuer, client_id: &settings.client_id, secret: &secret };
     let by = |found: Discovered| {
-        let token = token_of(&found.token_endpoint)?;
+        let token = token_of(&found.token_endpoint, found.client_auth)?;
         Ok(Fetched { token, discovered: Some(found) })
     };
     let discover = || {
         let read = world.now();
-        let endpoint = discover(world, transport, identity, issuer, deadline)?;
-        Ok(client.sealed(endpoint, read))
+        let way = discover(world, transport, identity, issuer, deadline)?;
+        Ok(client.sealed(way, read))
     };
     let Some(known) = discovered.filter(|known| client.has_sealed(known)) else {
         return by(discover()?);
@@ -69,9 +72,15 @@ pub(super) fn fetch(
         fetched => return fetched,
     };
     match discover() {
-        Ok(now) if now.token_endpoint != known.token_endpoint => by(now),
+        Ok(now) if is_another_way(settings, &now, &known) => by(now),
         _ => Err(failed),
     }
+}
+
+/// Whether a request that failed goes another way now.
+fn is_another_way(settings: &ClientCredentials, now: &Discovered, before: &Discovered) -> bool {
+    now.token_endpoint != before.token_endpoint
+        || (settings.client_auth.is_none() && now.client_auth != before.client_auth)
 }
 
 /// Reads the client's secret where it is to be sent: its file must be fit for that, too.
@@ -122,10 +131,15 @@ pub(super) fn read_secret(
 }
 
 /// The form of the request, with the client in it where it is not in the header.
-fn form(world: &World, settings: &ClientCredentials, secret: &Secret<String>) -> Secret<String> {
+fn form(
+    world: &World,
+    settings: &ClientCredentials,
+    client_auth: ClientAuth,
+    secret: &Secret<String>,
+) -> Secret<String> {
     let mut form = Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials");
-    if settings.client_auth == ClientAuth::ClientSecretPost {
+    if client_auth == ClientAuth::ClientSecretPost {
         form.append_pair("client_id", &settings.client_id);
         form.append_pair("client_secret", secret.expose());
         world.redactor.remember(&form_encoded(secret.expose()));
@@ -144,9 +158,10 @@ fn form(world: &World, settings: &ClientCredentials, secret: &Secret<String>) ->
 fn authorization(
     world: &World,
     settings: &ClientCredentials,
+    client_auth: ClientAuth,
     secret: &Secret<String>,
 ) -> Option<Secret<String>> {
-    if settings.client_auth != ClientAuth::ClientSecretBasic {
+    if client_auth != ClientAuth::ClientSecretBasic {
         return None;
     }
     let id = form_encoded(&settings.client_id);
@@ -155,6 +170,12 @@ fn authorization(
     let encoded = Secret::new(STANDARD.encode(credentials.expose()));
     world.redactor.remember(&encoded);
     Some(Secret::new(format!("Basic {}", encoded.expose())))
+}
+
+/// Whether Basic carries other characters than those of identifier and secret: there are providers
+/// that do not decode them.
+fn is_changed_by_encoding(client_id: &str, secret: &Secret<String>) -> bool {
+    [client_id, secret.expose()].iter().any(|text| form_encoded(text).expose() != text)
 }
 
 fn form_encoded(text: &str) -> Secret<String> {

@@ -4,7 +4,7 @@ use ring::hmac;
 use url::Url;
 
 use super::{Discovered, Seal};
-use crate::config::settings::Identity;
+use crate::config::settings::{ClientAuth, Identity};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
 use crate::http::discovery::{DiscoveryFault, document_url, read_document};
@@ -23,16 +23,18 @@ pub(super) struct SealingClient<'a> {
 
 impl SealingClient<'_> {
     /// What the issuer said, under the client's seal.
-    pub(super) fn sealed(&self, token_endpoint: Url, read: Moment) -> Discovered {
-        let seal = hmac::sign(&self.key(), &self.message(&token_endpoint, read));
-        let seal = Seal::try_from(seal.as_ref()).unwrap_or_default();
-        Discovered { issuer: self.issuer.to_owned(), token_endpoint, read, seal }
+    pub(super) fn sealed(&self, (token_endpoint, client_auth): Way, read: Moment) -> Discovered {
+        let issuer = self.issuer.to_owned();
+        let unsealed =
+            Discovered { issuer, token_endpoint, client_auth, read, seal: Seal::default() };
+        let seal = hmac::sign(&self.key(), &self.message(&unsealed));
+        Discovered { seal: Seal::try_from(seal.as_ref()).unwrap_or_default(), ..unsealed }
     }
 
     /// Whether it was this client that kept it, of this issuer.
     pub(super) fn has_sealed(&self, kept: &Discovered) -> bool {
-        let message = self.message(&kept.token_endpoint, kept.read);
-        kept.issuer == self.issuer && hmac::verify(&self.key(), &message, &kept.seal).is_ok()
+        kept.issuer == self.issuer
+            && hmac::verify(&self.key(), &self.message(kept), &kept.seal).is_ok()
     }
 
     fn key(&self) -> hmac::Key {
@@ -40,29 +42,41 @@ impl SealingClient<'_> {
     }
 
     /// The label keeps it apart from what else is made with the secret as key.
-    fn message(&self, token_endpoint: &Url, read: Moment) -> Vec<u8> {
+    fn message(&self, kept: &Discovered) -> Vec<u8> {
         const LABEL: &str = "quayfed: where a client's secret may be sent";
-        let parts = (LABEL, self.issuer, token_endpoint.as_str(), self.client_id, read);
+        let way = (kept.token_endpoint.as_str(), kept.client_auth);
+        let parts = (LABEL, self.issuer, way, self.client_id, kept.read);
         serde_json::to_vec(&parts).unwrap_or_default()
     }
 }
 
-/// Asks the issuer for its token endpoint, by `deadline`.
+/// A token endpoint, and how clients authenticate there.
+pub(super) type Way = (Url, ClientAuth);
+
+/// Asks the issuer for its token endpoint, and how clients authenticate there, by `deadline`.
 pub(super) fn discover(
     world: &World,
     transport: &dyn Transport,
     identity: &Identity,
     issuer: &str,
     deadline: Deadline,
-) -> Result<Url, StepFailure> {
+) -> Result<Way, StepFailure> {
     let asked = Asked { world, identity, issuer };
     let document = read_document(world, transport, issuer, &identity.connection, deadline)
         .map_err(|fault| asked.explain(&fault))?;
     let named = document.token_endpoint.as_deref().unwrap_or_default();
     match Url::parse(named).ok().filter(|url| identity.connection.allows(url)) {
-        Some(token_endpoint) => Ok(token_endpoint),
+        Some(endpoint) => Ok((endpoint, method_of(&document.token_endpoint_auth_methods))),
         None => Err(StepFailure::network(asked.without_endpoint(named))),
     }
+}
+
+/// The first method that is listed of those that there are here: Basic, which a document that lists
+/// none means (OpenID Connect Discovery 1.0 section 3), then the form.
+fn method_of(listed: &[String]) -> ClientAuth {
+    let lists = |method: ClientAuth| listed.iter().any(|listed| listed == method.name());
+    let is_only_post = lists(ClientAuth::ClientSecretPost) && !lists(ClientAuth::ClientSecretBasic);
+    if is_only_post { ClientAuth::ClientSecretPost } else { ClientAuth::ClientSecretBasic }
 }
 
 struct Asked<'a> {

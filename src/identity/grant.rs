@@ -13,6 +13,8 @@ pub(super) struct Grant<'a> {
     pub(super) client_id: &'a str,
     pub(super) client_auth: ClientAuth,
     pub(super) client_secret: &'a SecretPlace,
+    /// Whether identifier or secret have characters that form-encoding changes.
+    pub(super) is_changed_by_encoding: bool,
     pub(super) scopes: &'a [String],
     /// The body, form-encoded.
     pub(super) form: Secret<String>,

@@ -130,12 +130,25 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     }
     if refusal.says("Invalid method used") {
         let other = match grant.client_auth {
-            ClientAuth::ClientSecretBasic => "client_secret_post",
-            ClientAuth::ClientSecretPost => "client_secret_basic",
+            ClientAuth::ClientSecretBasic => ClientAuth::ClientSecretPost,
+            ClientAuth::ClientSecretPost => ClientAuth::ClientSecretBasic,
         };
-        return format!("set {}", place.key_with("client_auth", other));
+        return format!("set {}", place.key_with("client_auth", other.name()));
     }
     match refusal.error.as_str() {
+        "invalid_client"
+            if grant.client_auth == ClientAuth::ClientSecretBasic
+                && grant.is_changed_by_encoding =>
+        {
+            format!(
+                "the client is unknown or disabled there, its secret is wrong, or the provider does \
+                 not decode special characters in the Authorization header: compare {}, and the \
+                 secret in {}, with the provider's; if they match, set {}",
+                place.key("client_id"),
+                secret(grant),
+                place.key_with("client_auth", ClientAuth::ClientSecretPost.name())
+            )
+        }
         "invalid_client" => format!(
             "the client is unknown or disabled there, its secret is wrong, or it must authenticate \
              by other means: compare {}, and the secret in {}, with the provider's",

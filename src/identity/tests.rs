@@ -34,7 +34,7 @@ fn settings() -> ClientCredentials {
     ClientCredentials {
         endpoint: Endpoint::Given { token_endpoint: url(ENDPOINT), issuer: None },
         client_id: "build host".to_owned(),
-        client_auth: ClientAuth::ClientSecretBasic,
+        client_auth: None,
         client_secret: SecretPlace::Variable("CLIENT_SECRET".to_owned()),
         allow_readable_secret: false,
         audience: None,
@@ -99,11 +99,16 @@ fn secret(text: &str) -> Secret<String> {
     Secret::new(text.to_owned())
 }
 
+/// A token endpoint at which clients authenticate by Basic.
+fn by_basic(token_endpoint: Url) -> (Url, ClientAuth) {
+    (token_endpoint, ClientAuth::ClientSecretBasic)
+}
+
 /// What the client of [`discovering`] has kept of its issuer.
 fn discovered(token_endpoint: Url) -> Discovered {
     let secret = secret(SECRET);
     let client = SealingClient { issuer: ISSUER, client_id: "build host", secret: &secret };
-    client.sealed(token_endpoint, Moment::new(Duration::ZERO, Duration::ZERO))
+    client.sealed(by_basic(token_endpoint), Moment::new(Duration::ZERO, Duration::ZERO))
 }
 
 fn shown(failure: &Failure) -> String {
@@ -143,7 +148,7 @@ mod requests {
     fn post_carries_the_client_in_the_form() {
         let script = Script::of([given()]);
         let settings =
-            ClientCredentials { client_auth: ClientAuth::ClientSecretPost, ..settings() };
+            ClientCredentials { client_auth: Some(ClientAuth::ClientSecretPost), ..settings() };
         fetch_with(settings, None, &script).expect("a token");
         let asked = &script.asked()[0];
         assert_eq!(asked.authorization, None);
@@ -154,6 +159,71 @@ mod requests {
                  &client_secret=s3cr3t+%2B%25%26"
             )
         );
+    }
+
+    /// A discovery document that lists these ways to authenticate.
+    fn listing(methods: &Value) -> Result<Response, TransportError> {
+        let mut document = json!({"issuer": ISSUER, "token_endpoint": ENDPOINT});
+        if !methods.is_null() {
+            document["token_endpoint_auth_methods_supported"] = methods.clone();
+        }
+        json_reply(200, &document)
+    }
+
+    /// Whether the secret went in the header, after checking that it went in one place.
+    fn is_in_header(script: &Script, request: usize) -> bool {
+        let asked = &script.asked()[request];
+        let is_in_form = asked.form.as_ref().expect("a form").contains("client_secret=");
+        assert!(asked.authorization.is_some() != is_in_form, "{asked:?}");
+        asked.authorization.is_some()
+    }
+
+    #[test]
+    fn r18_the_secret_goes_as_the_provider_lists_it_unless_the_configuration_says_how() {
+        let (basic, post) = (ClientAuth::ClientSecretBasic, ClientAuth::ClientSecretPost);
+        let both = json!(["client_secret_post", "private_key_jwt", "client_secret_basic"]);
+        for (listed, configured, goes) in [
+            (Value::Null, None, basic),
+            (json!([]), None, basic),
+            (json!("client_secret_post"), None, basic),
+            (json!([7, "client_secret_post"]), None, post),
+            (json!(["private_key_jwt", "client_secret_post"]), None, post),
+            (json!(["private_key_jwt"]), None, basic),
+            (both.clone(), None, basic),
+            (json!(["client_secret_post"]), Some(basic), basic),
+            (json!(["client_secret_basic"]), Some(post), post),
+            (Value::Null, Some(post), post),
+        ] {
+            let settings = ClientCredentials { client_auth: configured, ..discovering() };
+            let script = Script::of([listing(&listed), given()]);
+            let fetched = fetch_with(settings.clone(), None, &script).expect("a token");
+            assert_eq!(is_in_header(&script, 1), goes == basic, "{listed} {configured:?}");
+            // What was kept of it is the same.
+            let script = Script::of([given()]);
+            fetch_with(settings, fetched.discovered, &script).expect("a token");
+            assert_eq!(is_in_header(&script, 0), goes == basic, "kept: {listed} {configured:?}");
+        }
+        // Where the endpoint is given, nothing is discovered.
+        let script = Script::of([given()]);
+        fetch_with(settings(), None, &script).expect("a token");
+        assert!(is_in_header(&script, 0));
+    }
+
+    #[test]
+    fn r18_a_provider_that_wants_the_secret_in_another_way_now_costs_no_pull() {
+        let refused = || json_reply(401, &json!({"error": "invalid_client"}));
+        let post = json!(["client_secret_post"]);
+        let script = Script::of([refused(), listing(&post), given()]);
+        let fetched = fetch_with(discovering(), Some(discovered(url(ENDPOINT))), &script);
+        let kept = fetched.expect("a token").discovered.expect("discovered");
+        assert_eq!(kept.client_auth, ClientAuth::ClientSecretPost);
+        assert!(is_in_header(&script, 0) && !is_in_header(&script, 2));
+        // Where the configuration says how, there is no other way to try.
+        let settings =
+            ClientCredentials { client_auth: Some(ClientAuth::ClientSecretBasic), ..discovering() };
+        let script = Script::of([refused(), listing(&post)]);
+        fetch_with(settings, Some(discovered(url(ENDPOINT))), &script).expect_err("a failure");
+        assert_eq!(script.count(), 2);
     }
 
     #[test]
@@ -234,29 +304,31 @@ mod requests {
         let (secret, other) = (secret(SECRET), secret("another secret"));
         let client = SealingClient { issuer: ISSUER, client_id: "build host", secret: &secret };
         let later = Moment::new(Duration::from_secs(1), Duration::ZERO);
-        let forged: [(&str, Discovered); 7] = [
+        let evil = || by_basic(url("https://evil/"));
+        let post = ClientAuth::ClientSecretPost;
+        let forged: [(&str, Discovered); 8] = [
             (
                 "another endpoint",
                 Discovered { token_endpoint: url("https://evil/"), ..kept.clone() },
             ),
+            ("another way to authenticate", Discovered { client_auth: post, ..kept.clone() }),
             ("no seal", Discovered { seal: [0; 32], ..kept.clone() }),
             ("a later reading", Discovered { read: later, ..kept.clone() }),
             (
                 "another secret's",
-                SealingClient { secret: &other, ..client }.sealed(url("https://evil/"), kept.read),
+                SealingClient { secret: &other, ..client }.sealed(evil(), kept.read),
             ),
             (
                 "another client's",
-                SealingClient { client_id: "x", ..client }.sealed(url("https://evil/"), kept.read),
+                SealingClient { client_id: "x", ..client }.sealed(evil(), kept.read),
             ),
             (
                 "another issuer's",
-                SealingClient { issuer: "https://evil", ..client }
-                    .sealed(url("https://evil/"), kept.read),
+                SealingClient { issuer: "https://evil", ..client }.sealed(evil(), kept.read),
             ),
             ("another issuer's, renamed", {
                 let client = SealingClient { issuer: "https://evil", ..client };
-                let kept = client.sealed(url("https://evil/"), kept.read);
+                let kept = client.sealed(evil(), kept.read);
                 Discovered { issuer: ISSUER.to_owned(), ..kept }
             }),
         ];
@@ -315,7 +387,7 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Invalid client or Invalid client credentials)
-        hint: the client is unknown or disabled there, its secret is wrong, or it must authenticate by other means: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's
+        hint: the client is unknown or disabled there, its secret is wrong, or the provider does not decode special characters in the Authorization header: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's; if they match, set `client_auth = "client_secret_post"` in the table at /etc/quayfed/config.toml:5
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid client or Invalid client credentials)
         hint: the secret is wrong: compare that in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8) with the provider's
@@ -338,6 +410,33 @@ mod refusals {
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Missing client_id parameter)
         hint: the client is set to a certificate: set its authenticator to client id and secret
         "#);
+    }
+
+    #[test]
+    fn r44_where_basic_is_refused_and_encoding_changes_the_secret_the_other_way_is_named() {
+        let refused = |client_id: &str, secret: &str, client_auth| {
+            let world = world_with(&[("CLIENT_SECRET", secret)]);
+            let settings =
+                ClientCredentials { client_id: client_id.to_owned(), client_auth, ..settings() };
+            let identity = identity_of(SourceSpec::ClientCredentials(settings));
+            let deadline = Deadline::after(world.clock.boot(), identity.timeout);
+            let script = Script::of([json_reply(401, &json!({"error": "invalid_client"}))]);
+            fetch(&world, &script, &identity, None, AtHand::default(), deadline)
+                .expect_err("a refusal")
+                .failure
+                .hint()
+                .to_owned()
+        };
+        let hint = refused("build-host", "s3cr3t~+%", None);
+        insta::assert_snapshot!(hint, @r#"the client is unknown or disabled there, its secret is wrong, or the provider does not decode special characters in the Authorization header: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's; if they match, set `client_auth = "client_secret_post"` in the table at /etc/quayfed/config.toml:5"#);
+        assert_eq!(refused("build host", "s3cr3t", None), hint);
+        assert_eq!(refused("build-host", "a/b", Some(ClientAuth::ClientSecretBasic)), hint);
+        for (secret, client_auth) in
+            [("s3cr3t-._*", None), ("s3cr3t~+%", Some(ClientAuth::ClientSecretPost))]
+        {
+            let hint = refused("build-host", secret, client_auth);
+            assert!(!hint.contains("client_auth"), "{secret}: {hint}");
+        }
     }
 
     #[test]
@@ -635,7 +734,7 @@ mod discovery {
         };
         assert!(discover(&identity).is_err());
         identity.connection.allow_http_loopback = true;
-        assert_eq!(discover(&identity).expect("found"), url(endpoint));
+        assert_eq!(discover(&identity).expect("found"), by_basic(url(endpoint)));
     }
 }
 

@@ -9,8 +9,7 @@ use url::Url;
 
 use crate::config::place::Place;
 use crate::config::settings::{
-    ClientAuth, ClientCredentials, Connection, Endpoint, Identity, OnError, Rule, SecretPlace,
-    SourceSpec,
+    ClientCredentials, Connection, Endpoint, Identity, OnError, Rule, SecretPlace, SourceSpec,
 };
 use crate::failure::StepFailure;
 use crate::http::testing::NOW;
@@ -22,7 +21,7 @@ pub(crate) fn rule() -> Rule {
     rule_with(SourceSpec::ClientCredentials(ClientCredentials {
         endpoint: Endpoint::Discovered { issuer: ISSUER.to_owned() },
         client_id: "build-host".to_owned(),
-        client_auth: ClientAuth::ClientSecretBasic,
+        client_auth: None,
         client_secret: SecretPlace::File("/etc/quayfed/client-secret".into()),
         allow_readable_secret: false,
         audience: None,

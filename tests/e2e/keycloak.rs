@@ -267,7 +267,10 @@ fn only_the_right_way(at: &Bench) -> Result<(), String> {
         at.use_identity(&lines, SECRET, ROBOT);
         at.robot_token()?;
     }
-    Ok(())
+    // Unless it is set, it is the way that Keycloak's discovery document lists: Basic among others.
+    let lines = format!("issuer = \"{issuer}\"\nclient_id = \"only-basic\"");
+    at.use_identity(&lines, SECRET, ROBOT);
+    at.robot_token().map(|_| ())
 }
 
 fn ask_for_a_scope(at: &Bench) -> Result<(), String> {

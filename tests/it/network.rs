@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use quayfed_sandbox::{EXCHANGE_PATH, Fault, Need, Recorded, Sandbox, Times, TokenShape, lacks};
+use quayfed_sandbox::{
+    AuthMethod, Client, EXCHANGE_PATH, Fault, Need, Recorded, Sandbox, Times, TokenShape, lacks,
+};
 
-use crate::binary::{Home, Ran, at_sandbox, configuration, program, start};
+use crate::binary::{
+    CLIENT, Home, Ran, SECRET, SUBJECT, at_sandbox, configuration, program, start,
+};
 
 /// Less than whatever would be waited for in vain (8 s for a provider, 15 s for the exchange), and
 /// far more than a time-out of 1 s takes on a busy machine.
@@ -148,6 +152,34 @@ fn r18_a_refresh_is_two_requests() {
         1
     );
     assert_eq!(paths(sandbox.quay().requests()), [EXCHANGE_PATH]);
+}
+
+#[test]
+fn r18_a_provider_that_lists_only_the_form_gets_the_secret_there_now_and_from_what_was_kept() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let (issuer, quay) = (sandbox.issuer(), sandbox.quay());
+    let only_post = Client::new(CLIENT, SECRET).only(AuthMethod::ClientSecretPost);
+    issuer.add_client(only_post.shape(TokenShape::default().subject(SUBJECT)));
+    let url = issuer.url();
+    let document = serde_json::json!({
+        "issuer": url,
+        "token_endpoint": issuer.token_endpoint(),
+        "jwks_uri": format!("{url}{}", issuer.jwks_path()),
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"],
+    });
+    let listed = Fault::respond(200, "application/json", document.to_string());
+    issuer.fault(issuer.discovery_path(), listed, Times::Always);
+    home.get(&quay.host()).token();
+    let forced = home.helper("refresh").arg("--force").output().expect("an end");
+    assert!(forced.status.success(), "{forced:?}");
+    let methods: Vec<_> = issuer.token_requests().iter().map(|it| it.method).collect();
+    assert_eq!(methods, [Some(AuthMethod::ClientSecretPost); 2]);
+    let of_helper = issuer.requests().into_iter().filter(|request| {
+        let agent = request.header("user-agent").unwrap_or_default();
+        request.path == issuer.discovery_path() && agent.starts_with("docker-credential-quayfed/")
+    });
+    assert_eq!(of_helper.count(), 1, "what it said was kept");
 }
 
 #[test]
@@ -525,18 +557,17 @@ fn r21_what_a_server_said_is_shown_without_the_secrets_that_were_sent() {
     let sandbox = Sandbox::start();
     let home = at_sandbox(&sandbox);
     let said = format!(
-        "{{\"error\":\"invalid_client\",\"error_description\":\"no such secret: {} in eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln\"}}",
-        crate::binary::SECRET
+        "{{\"error\":\"invalid_client\",\"error_description\":\"no such secret: {SECRET} in eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln\"}}"
     );
     let path = sandbox.issuer().token_path();
     sandbox.issuer().fault(path, Fault::respond(401, "application/json", said), Times::Always);
     let ran = home.get(&sandbox.quay().host());
     assert!(ran.cause().contains("[redacted]"), "{ran:?}");
-    assert!(!ran.stderr.contains(crate::binary::SECRET) && !ran.stderr.contains("eyJ"), "{ran:?}");
+    assert!(!ran.stderr.contains(SECRET) && !ran.stderr.contains("eyJ"), "{ran:?}");
     for entry in std::fs::read_dir(home.cache()).expect("a folder") {
         let bytes = std::fs::read(entry.expect("an entry").path()).expect("bytes");
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains(crate::binary::SECRET), "a secret in the attempt record");
+        assert!(!text.contains(SECRET), "a secret in the attempt record");
     }
 }
 
