@@ -13,6 +13,8 @@ mod meaning;
 #[cfg(test)]
 mod mistakes;
 pub mod place;
+#[cfg(test)]
+pub(crate) mod proposals;
 mod reading;
 pub mod search_path;
 pub mod settings;
@@ -35,9 +37,9 @@ use crate::failure::Failure;
 use crate::world::World;
 use file::Document;
 use reading::Reading;
-use settings::{Identity, Settings};
+use settings::{Connection, Identity, Settings};
 use table::Table;
-use values::Fault;
+use values::{Fault, UrlUse};
 
 /// What the files of the configuration say.
 #[derive(Debug)]
@@ -74,6 +76,18 @@ pub fn load_settings(world: &World) -> Result<Settings, Failure> {
 pub fn settings_in(path: &Path, text: &str) -> Result<Settings, Failure> {
     let documents = [Document::parse(path, text)?];
     Ok(settings_of(&documents)?.0)
+}
+
+/// Whether a key may have this value, for whoever proposes what a server said or a file holds (rule
+/// R44).
+pub fn accepts(key: &str, value: &str, connection: &Connection) -> bool {
+    let is_quotable = !value.contains(['"', '\\']) && !value.contains(char::is_control);
+    is_quotable
+        && match key {
+            "issuer" => values::url(value, UrlUse::Issuer, connection).is_ok(),
+            "json_field" => values::json_field(value).is_ok(),
+            _ => false,
+        }
 }
 
 /// The identities of the files by their names, whether a rule uses them or not: each, or why it

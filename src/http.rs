@@ -84,6 +84,8 @@ pub struct Response {
     pub date: Option<String>,
     /// The WWW-Authenticate header.
     pub challenge: Option<String>,
+    /// The Content-Encoding header: nothing is asked for in any.
+    pub encoding: Option<String>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
 }
@@ -94,10 +96,37 @@ impl Response {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// What it is where it should be JSON and is not.
+    pub fn instead_of_json(&self) -> &'static str {
+        let named = self.encoding.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+        match (named.as_str(), compression_of(&self.body)) {
+            ("gzip" | "x-gzip", _) | (_, Some("gzip")) => "in gzip, which was not asked for",
+            ("br", _) => "in brotli, which was not asked for",
+            ("zstd", _) | (_, Some("zstd")) => "in zstd, which was not asked for",
+            ("deflate", _) | (_, Some("deflate")) => "in deflate, which was not asked for",
+            _ => "with something that is not JSON",
+        }
+    }
+
+    /// Whether its body is compressed, though nobody asked for that.
+    pub fn is_compressed(&self) -> bool {
+        self.instead_of_json().ends_with("asked for")
+    }
+
     /// The host that a redirect points to.
     pub fn redirects_to(&self) -> Option<String> {
         let location = self.location.as_deref()?;
         Some(Url::parse(location).ok()?.host_str()?.to_owned())
+    }
+}
+
+/// The method by which bytes are compressed, as their beginning tells.
+pub fn compression_of(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        [0x78, 0x9c | 0xda, ..] => Some("deflate"),
+        _ => None,
     }
 }
 
@@ -523,6 +552,7 @@ async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
         retry_after: text(header::RETRY_AFTER),
         date: text(header::DATE),
         challenge: text(header::WWW_AUTHENTICATE),
+        encoding: text(header::CONTENT_ENCODING),
         body: Vec::new(),
     };
     while let Some(chunk) = reply.chunk().await? {

@@ -5,6 +5,7 @@
 mod client_credentials;
 mod discovery;
 mod grant;
+mod lookalike;
 mod refusal;
 mod token_endpoint;
 mod token_file;
@@ -24,6 +25,7 @@ use crate::moment::Moment;
 use crate::ownership::Readers;
 use crate::secret::Secret;
 use crate::world::World;
+use lookalike::Lookalike;
 
 /// An OIDC token that can be one: a JWT of three segments with readable header and claims and
 /// without white space inside (rules R11 and R19). Nobody has verified its signature.
@@ -168,6 +170,14 @@ fn held_token(
     json_field: Option<&JsonField>,
 ) -> Result<IdToken, AtKey> {
     const JSON_FIELD: &str = "json_field";
+    let no_token = |at: &str, found: Lookalike| {
+        let cause = format!("{holder} should hold the OIDC token{at}, but holds {}", found.what);
+        let key = if found.is_about_json { JSON_FIELD } else { key };
+        AtKey { key, failure: Failure::new(cause, found.hint) }
+    };
+    if let Some(found) = lookalike::of_bytes(text.as_bytes()) {
+        return Err(no_token("", found));
+    }
     let text = text.trim();
     let token = match json_field {
         None => Secret::new(text.to_owned()),
@@ -186,13 +196,23 @@ fn held_token(
         }
     };
     world.redactor.remember(&token);
-    IdToken::parse(token).map_err(|fault| {
-        let (key, hint) = if json_field.is_none() && text.starts_with('{') {
-            (JSON_FIELD, "it looks like JSON: say where in it the token is")
-        } else {
-            (key, "Quay takes OIDC tokens alone: a JWT, as an issuer signs it")
-        };
-        AtKey { key, failure: Failure::new(format!("the token in {holder} {fault}"), hint) }
+    // What is a token, as it is at nearly every `get`, is not looked at again.
+    let fault = match jwt::peek(token.expose()) {
+        Ok(unverified) => return Ok(IdToken { raw: token, unverified }),
+        Err(fault) => fault,
+    };
+    Err(match (lookalike::of_text(token.expose()), json_field) {
+        (Some(found), None) => no_token("", found),
+        (Some(found), Some(field)) if !found.is_about_json => {
+            no_token(&format!(" at `{}`", field.0), found)
+        }
+        _ => AtKey {
+            key,
+            failure: Failure::new(
+                format!("the token in {holder} {fault}"),
+                "Quay takes OIDC tokens alone: a JWT, as an issuer signs it",
+            ),
+        },
     })
 }
 

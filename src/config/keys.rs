@@ -57,7 +57,7 @@ const ENV: &[Owner] = &[Owner::Source(SourceKind::Env)];
 const FILE_AND_ENV: &[Owner] = &[Owner::Source(SourceKind::File), Owner::Source(SourceKind::Env)];
 
 /// The name of each key, its owners, and an example of its value.
-const KEYS: &[(&str, &[Owner], &str)] = &[
+pub(super) const KEYS: &[(&str, &[Owner], &str)] = &[
     ("robot", REGISTRY, r#""acme+ci""#),
     ("identity", REGISTRY, r#""keycloak""#),
     ("api_url", REGISTRY, r#""https://quay.example.com""#),

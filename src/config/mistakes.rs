@@ -801,21 +801,29 @@ fn check(cases: &[(&str, &str, &str)], failure_of: impl Fn(&str) -> Option<Failu
     assert!(differing.is_empty(), "{}", differing.join("\n\n"));
 }
 
+fn of_the_whole_file(written: &str) -> Option<Failure> {
+    let desk = Desk::new().with_user_file(written);
+    desk.load().err().map(|failure| desk.shortened(&failure))
+}
+
+fn of_a_registry(written: &str) -> Option<Failure> {
+    let desk = Desk::new().with_user_file(&format!("[registry.\"h\"]\n{written}\n{GOOD_IDENTITY}"));
+    desk.rule("h").err().map(|failure| desk.shortened(&failure))
+}
+
+fn of_an_identity(written: &str) -> Option<Failure> {
+    let desk = Desk::new().with_user_file(&format!("[identity.k]\n{written}\n{GOOD_REGISTRY}"));
+    desk.rule("h").err().map(|failure| desk.shortened(&failure))
+}
+
 #[test]
 fn r6_a_mistake_of_the_whole_file_leaves_no_rule() {
-    check(OF_THE_WHOLE_FILE, |written| {
-        let desk = Desk::new().with_user_file(written);
-        desk.load().err().map(|failure| desk.shortened(&failure))
-    });
+    check(OF_THE_WHOLE_FILE, of_the_whole_file);
 }
 
 #[test]
 fn r6_a_mistake_in_a_registry_is_told_with_file_line_key_and_value() {
-    check(OF_A_REGISTRY, |written| {
-        let desk =
-            Desk::new().with_user_file(&format!("[registry.\"h\"]\n{written}\n{GOOD_IDENTITY}"));
-        desk.rule("h").err().map(|failure| desk.shortened(&failure))
-    });
+    check(OF_A_REGISTRY, of_a_registry);
 }
 
 #[test]
@@ -828,8 +836,33 @@ fn r6_a_mistake_is_told_with_the_line_of_its_key_however_the_table_is_written() 
 
 #[test]
 fn r6_a_mistake_in_an_identity_is_told_to_the_registries_that_use_it() {
-    check(OF_AN_IDENTITY, |written| {
-        let desk = Desk::new().with_user_file(&format!("[identity.k]\n{written}\n{GOOD_REGISTRY}"));
-        desk.rule("h").err().map(|failure| desk.shortened(&failure))
-    });
+    check(OF_AN_IDENTITY, of_an_identity);
+}
+
+#[test]
+fn r44_whoever_follows_a_did_you_mean_has_mended_that_mistake() {
+    type Cases = &'static [(&'static str, &'static str, &'static str)];
+    type FailureOf = fn(&str) -> Option<Failure>;
+    let tables: [(Cases, FailureOf); 3] = [
+        (OF_THE_WHOLE_FILE, of_the_whole_file),
+        (OF_A_REGISTRY, of_a_registry),
+        (OF_AN_IDENTITY, of_an_identity),
+    ];
+    let mut followed = 0;
+    for (cases, failure_of) in tables {
+        for (written, cause, hint) in cases {
+            let meant = hint.split_once("did you mean `").and_then(|(_, it)| it.split('`').next());
+            let Some(meant) = meant else { continue };
+            // The slip is quoted, or it is the key before the last colon.
+            let quoted = cause.split('`').skip(1).step_by(2);
+            let key = cause.rsplit_once(": ").and_then(|(path, _)| path.rsplit('.').next());
+            let slip = quoted.chain(key).find(|slip| written.contains(slip)).expect(cause);
+            let mended = failure_of(&written.replacen(slip, meant, 1));
+            let says = mended.as_ref().map_or("", |failure| failure.cause());
+            let (blamed, is_same) = (format!("`{meant}` is"), says == *cause);
+            assert!(!is_same && !says.contains(&blamed), "{written}: {meant}: {says}");
+            followed += 1;
+        }
+    }
+    assert!(followed > 10, "{followed}");
 }

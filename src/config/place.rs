@@ -54,6 +54,7 @@ impl Place {
     pub fn key_with(&self, key: &str, value: &str) -> String {
         match self.variable(key) {
             Some(variable) => format!("{variable}={value}"),
+            None if key == "scopes" => self.named(key, &format!("`{key} = [\"{value}\"]`")),
             None => self.named(key, &format!("`{key} = \"{value}\"`")),
         }
     }

@@ -96,6 +96,15 @@ pub(super) fn url(text: &str, of: UrlUse, connection: &Connection) -> Parsed<Url
     let (Some(url), "https" | "http") = (parsed, scheme) else {
         return Err(Fault::new("is no https URL", hint_for_url(text, of)));
     };
+    if let Some((_, name)) = text.split_once('{') {
+        let name = name.split('}').next().unwrap_or_default();
+        return Err(Fault::new(
+            "has a placeholder",
+            format!(
+                "replace `{{{name}}}` with its value: at Entra, `{{tenantid}}` with the tenant's ID"
+            ),
+        ));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Fault::new("has user information", "remove what stands before the `@`"));
     }

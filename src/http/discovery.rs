@@ -32,7 +32,7 @@ pub enum DiscoveryFault {
     /// The reply is not 200.
     Refused(Box<Response>),
     /// The reply is not a JSON object.
-    NotJson,
+    NotJson(Box<Response>),
     /// The document is of another issuer, or of none.
     OtherIssuer(Option<String>),
 }
@@ -65,7 +65,9 @@ pub fn read_document(
     if reply.status != 200 {
         return Err(DiscoveryFault::Refused(Box::new(reply)));
     }
-    let document = reply.json().ok_or(DiscoveryFault::NotJson)?;
+    let Some(document) = reply.json() else {
+        return Err(DiscoveryFault::NotJson(Box::new(reply)));
+    };
     let text = |name: &str| document.get(name)?.as_str().map(str::to_owned);
     match text("issuer") {
         Some(named) if named == issuer => {

@@ -4,6 +4,7 @@ use ring::hmac;
 use url::Url;
 
 use super::{Discovered, Seal};
+use crate::config::accepts;
 use crate::config::settings::{ClientAuth, Identity};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
@@ -12,6 +13,10 @@ use crate::http::{Response, Transport, retry_after};
 use crate::moment::Moment;
 use crate::secret::Secret;
 use crate::world::World;
+
+/// What to do about a reply that is compressed.
+pub(super) const UNASKED: &str =
+    "let the provider, or what stands before it, compress nothing that was not asked for";
 
 /// A client at its issuer: what its seal is made with.
 #[derive(Clone, Copy)]
@@ -102,25 +107,51 @@ impl Asked<'_> {
                 return error.step_failure(&format!("the issuer `{issuer}`"), place);
             }
             DiscoveryFault::Refused(reply) => return self.of_status(reply, correct),
-            DiscoveryFault::NotJson => {
+            DiscoveryFault::NotJson(reply) if reply.is_compressed() => (
+                format!("`{}` answered {}", self.document(), reply.instead_of_json()),
+                UNASKED.to_owned(),
+            ),
+            DiscoveryFault::NotJson(_) => {
                 (format!("`{}` is no discovery document (not JSON)", self.document()), correct)
             }
             DiscoveryFault::OtherIssuer(None) => {
                 (format!("`{}` is no discovery document (no `issuer`)", self.document()), correct)
             }
             DiscoveryFault::OtherIssuer(Some(other)) => {
-                let other = self.world.redactor.clean(other);
-                (
-                    format!("the discovery document of `{issuer}` names the issuer `{other}`"),
-                    format!(
-                        "if that is the provider that is meant, set {}: compared byte for byte, a \
-                         slash at the end counts",
-                        place.key_with("issuer", &other)
-                    ),
-                )
+                let shown = self.world.redactor.clean(other);
+                let cause =
+                    format!("the discovery document of `{issuer}` names the issuer `{shown}`");
+                let hint = self.hint_for_another_issuer(other, &shown).unwrap_or(correct);
+                (cause, hint)
             }
         };
         StepFailure::network(Failure::new(cause, hint))
+    }
+
+    /// What to do where the document names another issuer, as it stands there and as it is shown.
+    fn hint_for_another_issuer(&self, other: &str, shown: &str) -> Option<String> {
+        let place = &self.identity.place;
+        let is_possible =
+            |issuer: &str| other == shown && accepts("issuer", issuer, &self.identity.connection);
+        if is_possible(other) {
+            return Some(format!(
+                "if that is the provider that is meant, set {}: compared byte for byte, a slash at \
+                 the end counts",
+                place.key_with("issuer", other)
+            ));
+        }
+        let with_tenant = other.replace("{tenantid}", "TENANT-ID");
+        if with_tenant != other && is_possible(&with_tenant) {
+            return Some(format!(
+                "that address is of all tenants: set {}, with the ID of yours",
+                place.key_with("issuer", &with_tenant)
+            ));
+        }
+        other.starts_with("http://").then(|| {
+            "let the provider name itself by its https URL (Keycloak: `hostname` set to that, or \
+             `proxy-headers` where a proxy before it ends TLS)"
+                .to_owned()
+        })
     }
 
     fn of_status(&self, reply: &Response, correct: String) -> StepFailure {

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value};
 
+use super::discovery::UNASKED;
 use super::grant::Grant;
+use super::lookalike::Lookalike;
 use crate::config::settings::{ClientAuth, SecretPlace};
 use crate::failure::{Failure, StepFailure};
 use crate::http::{Response, retry_after};
@@ -26,6 +28,14 @@ pub(super) fn explain(world: &World, grant: &Grant<'_>, reply: &Response) -> Ste
 pub(super) fn no_access_token(world: &World, grant: &Grant<'_>) -> StepFailure {
     StepFailure::network(Failure::new(
         format!("{} answered 200 without an `access_token`", grant.server(world)),
+        format!("see that it is the provider's: {}", url_key(grant)),
+    ))
+}
+
+/// Something that is recognised, and is no token.
+pub(super) fn no_token(world: &World, grant: &Grant<'_>, found: &Lookalike) -> StepFailure {
+    StepFailure::network(Failure::new(
+        format!("{} gave {} as its `access_token`", grant.server(world), found.what),
         format!("see that it is the provider's: {}", url_key(grant)),
     ))
 }
@@ -109,6 +119,12 @@ fn secret(grant: &Grant<'_>) -> String {
 
 fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     let place = &grant.identity.place;
+    if refusal.numbers.contains(&900_144) || refusal.says("AADSTS900144") {
+        let scopes = place.key_with("scopes", "APP-ID-URI/.default");
+        return format!(
+            "Entra needs a scope: set {scopes}, with the App ID URI of the resource app"
+        );
+    }
     let known = ENTRA.iter().find(|(number, _)| refusal.numbers.contains(number));
     if let Some((_, hint)) = known {
         return (*hint).to_owned();
@@ -120,9 +136,7 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     if refusal.says("405 Method Not Allowed") {
         return format!("the URL is not a token endpoint: correct {}", url_key(grant));
     }
-    if refusal.error == "unauthorized_client"
-        && refusal.says("Invalid client or Invalid client cred")
-    {
+    if refusal.error == "unauthorized_client" && refusal.says(OF_KEYCLOAK) {
         return format!(
             "the secret is wrong: compare that in {} with the provider's",
             secret(grant)
@@ -138,15 +152,16 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     match refusal.error.as_str() {
         "invalid_client"
             if grant.client_auth == ClientAuth::ClientSecretBasic
-                && grant.is_changed_by_encoding =>
+                && grant.is_changed_by_encoding
+                && !refusal.says(OF_KEYCLOAK) =>
         {
             format!(
-                "the client is unknown or disabled there, its secret is wrong, or the provider does \
-                 not decode special characters in the Authorization header: compare {}, and the \
-                 secret in {}, with the provider's; if they match, set {}",
+                "the client is unknown or disabled there, or its secret is wrong: compare {}, and \
+                 the secret in {}, with the provider's; if they match, it does not decode their \
+                 special characters in the Authorization header: set `client_auth = \"{}\"`",
                 place.key("client_id"),
                 secret(grant),
-                place.key_with("client_auth", ClientAuth::ClientSecretPost.name())
+                ClientAuth::ClientSecretPost.name()
             )
         }
         "invalid_client" => format!(
@@ -188,8 +203,20 @@ fn hint_of(grant: &Grant<'_>, status: u16, refusal: &Refusal) -> String {
     }
 }
 
+/// What Keycloak says of every client and secret that are wrong. It decodes what Basic carries.
+const OF_KEYCLOAK: &str = "Invalid client or Invalid client cred";
+
 /// Entra's numbers that are worth a hint. It decides by `error` alone; these only explain.
-const ENTRA: [(u64, &str); 6] = [
+const ENTRA: [(u64, &str); 9] = [
+    (90_002, "no such tenant: compare the tenant in the URL with its ID at Entra"),
+    (
+        900_382,
+        "the tenant is in another cloud: take the URL of that cloud, such as that of Azure Government",
+    ),
+    (
+        1_002_012,
+        "`scopes` must hold one `APP-ID-URI/.default`: client credentials take no other scope",
+    ),
     (700_016, "no such client in that tenant: compare `client_id` and the tenant in the URL"),
     (
         500_011,
@@ -241,8 +268,11 @@ fn of_status(world: &World, grant: &Grant<'_>, reply: &Response) -> Failure {
     let (status, url) = (reply.status, url_key(grant));
     let endpoint = grant.server(world);
     let (cause, hint) = match status {
+        200 if reply.is_compressed() => {
+            (format!("{endpoint} answered {}", reply.instead_of_json()), UNASKED.to_owned())
+        }
         200 => (
-            format!("{endpoint} answered 200 with something that is not JSON"),
+            format!("{endpoint} answered 200 {}", reply.instead_of_json()),
             format!("it is not the provider's: correct {url}"),
         ),
         300..=399 => {

@@ -1,5 +1,6 @@
 //! Every source with what it sends, and every refusal with the text that explains it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::discovery::SealingClient;
 use super::*;
 use crate::config::place::Place;
+use crate::config::proposals::objection;
 use crate::config::settings::{
     ClientAuth, ClientCredentials, Connection, Endpoint, TokenFile, TokenVariable,
 };
@@ -387,7 +389,7 @@ mod refusals {
         ];
         insta::assert_snapshot!(texts.join("\n\n"), @r#"
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (Invalid client or Invalid client credentials)
-        hint: the client is unknown or disabled there, its secret is wrong, or the provider does not decode special characters in the Authorization header: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's; if they match, set `client_auth = "client_secret_post"` in the table at /etc/quayfed/config.toml:5
+        hint: the client is unknown or disabled there, its secret is wrong, or it must authenticate by other means: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `unauthorized_client` (Invalid client or Invalid client credentials)
         hint: the secret is wrong: compare that in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8) with the provider's
@@ -413,6 +415,128 @@ mod refusals {
     }
 
     #[test]
+    fn r44_another_issuer_is_proposed_only_as_the_configuration_takes_it() {
+        let mut hints = String::new();
+        for named in [
+            "https://login.example.com/realms/quayrealm",
+            "http://sso.example.com/realms/quayrealm",
+            "http://127.0.0.1:8080/realms/quayrealm",
+            "https://login.microsoftonline.com/{tenantid}/v2.0",
+            "https://login.microsoftonline.com/{tenant}/v2.0",
+            "http://login.microsoftonline.com/{tenantid}/v2.0",
+            "sso.example.com/realms/quayrealm",
+            "https://sso.example.com/\" \nclient_id = \"x",
+            "https://sso.example.com/\u{202e}",
+            &format!("https://sso.example.com/{}", "a".repeat(300)),
+        ] {
+            let told = told(discovering(), vec![json_reply(200, &json!({"issuer": named}))]);
+            let (cause, hint) = told.split_once("\nhint: ").expect("a hint");
+            assert!(cause.contains("names the issuer `"), "{cause}");
+            for setting in hint.split('`').skip(1).step_by(2).filter(|it| it.contains(" = ")) {
+                assert_eq!(objection(setting), None, "{named}");
+            }
+            let named = named[..named.len().min(60)].escape_debug();
+            writeln!(hints, "{named}: {hint}\n").expect("written");
+        }
+        insta::assert_snapshot!(hints, @r#"
+        https://login.example.com/realms/quayrealm: if that is the provider that is meant, set `issuer = "https://login.example.com/realms/quayrealm"` in /etc/quayfed/config.toml:9: compared byte for byte, a slash at the end counts
+
+        http://sso.example.com/realms/quayrealm: let the provider name itself by its https URL (Keycloak: `hostname` set to that, or `proxy-headers` where a proxy before it ends TLS)
+
+        http://127.0.0.1:8080/realms/quayrealm: let the provider name itself by its https URL (Keycloak: `hostname` set to that, or `proxy-headers` where a proxy before it ends TLS)
+
+        https://login.microsoftonline.com/{tenantid}/v2.0: that address is of all tenants: set `issuer = "https://login.microsoftonline.com/TENANT-ID/v2.0"` in /etc/quayfed/config.toml:9, with the ID of yours
+
+        https://login.microsoftonline.com/{tenant}/v2.0: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        http://login.microsoftonline.com/{tenantid}/v2.0: let the provider name itself by its https URL (Keycloak: `hostname` set to that, or `proxy-headers` where a proxy before it ends TLS)
+
+        sso.example.com/realms/quayrealm: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        https://sso.example.com/\" \nclient_id = \"x: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        https://sso.example.com/\u{202e}: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        https://sso.example.com/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        "#);
+    }
+
+    #[test]
+    fn r44_a_reply_that_is_compressed_is_told_as_that() {
+        let compressed = |encoding: Option<&str>, body: &[u8]| {
+            let encoding = encoding.map(str::to_owned);
+            Ok(Response { encoding, body: body.to_vec(), ..reply(200, "") })
+        };
+        let mut causes = String::new();
+        for answer in [
+            compressed(None, b"\x1f\x8b\x08\0"),
+            compressed(Some("GZIP"), b"\0"),
+            compressed(Some("br"), b"\x0b\x02\x80"),
+            compressed(None, b"\x28\xb5\x2f\xfd\0"),
+            compressed(Some("identity"), b"\0"),
+            compressed(Some("x-\u{1b}[31m"), b"\0"),
+        ] {
+            writeln!(causes, "{}", told(settings(), vec![answer.clone()])).expect("written");
+            writeln!(causes, "{}\n", told(discovering(), vec![answer])).expect("written");
+        }
+        insta::assert_snapshot!(causes, @"
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered in gzip, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered in gzip, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered in gzip, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered in gzip, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered in brotli, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered in brotli, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered in zstd, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` answered in zstd, which was not asked for
+        hint: let the provider, or what stands before it, compress nothing that was not asked for
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 with something that is not JSON
+        hint: it is not the provider's: correct `token_endpoint` in /etc/quayfed/config.toml:9
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (not JSON)
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 with something that is not JSON
+        hint: it is not the provider's: correct `token_endpoint` in /etc/quayfed/config.toml:9
+        `https://sso.example.com/realms/quayrealm/.well-known/openid-configuration` is no discovery document (not JSON)
+        hint: correct `issuer` in /etc/quayfed/config.toml:9 (Keycloak: https://HOST/realms/REALM, case counts), or set `token_endpoint`
+        ");
+        // What says that it is compressed, and is not, is read.
+        let body = json!({"access_token": access_token()}).to_string();
+        let script = Script::of([compressed(Some("gzip"), body.as_bytes())]);
+        fetch_with(settings(), None, &script).expect("a token");
+    }
+
+    #[test]
+    fn r44_a_scope_that_entra_misses_is_proposed_as_the_configuration_takes_it() {
+        let description = "AADSTS900144: The request body must contain the following parameter: \
+                           'scope'. Trace ID: 0 Correlation ID: 0 Timestamp: 2026-11-24 06:00:00Z";
+        let refusal = |body: Value| {
+            let told = refused(400, &body);
+            told.split_once("\nhint: ").expect("a hint").1.to_owned()
+        };
+        let hint = refusal(json!({
+            "error": "invalid_request",
+            "error_description": description,
+            "error_codes": [900_144],
+        }));
+        insta::assert_snapshot!(hint, @r#"Entra needs a scope: set `scopes = ["APP-ID-URI/.default"]` in the table at /etc/quayfed/config.toml:5, with the App ID URI of the resource app"#);
+        let said = json!({"error": "invalid_request", "error_description": description});
+        assert_eq!(refusal(said), hint, "without its numbers");
+        let setting = hint.split('`').nth(1).expect("a setting");
+        assert_eq!(objection(setting), None);
+    }
+
+    #[test]
     fn r44_where_basic_is_refused_and_encoding_changes_the_secret_the_other_way_is_named() {
         let refused = |client_id: &str, secret: &str, client_auth| {
             let world = world_with(&[("CLIENT_SECRET", secret)]);
@@ -428,7 +552,7 @@ mod refusals {
                 .to_owned()
         };
         let hint = refused("build-host", "s3cr3t~+%", None);
-        insta::assert_snapshot!(hint, @r#"the client is unknown or disabled there, its secret is wrong, or the provider does not decode special characters in the Authorization header: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's; if they match, set `client_auth = "client_secret_post"` in the table at /etc/quayfed/config.toml:5"#);
+        insta::assert_snapshot!(hint, @r#"the client is unknown or disabled there, or its secret is wrong: compare `client_id` in /etc/quayfed/config.toml:7, and the secret in the variable CLIENT_SECRET (`client_secret_env` in /etc/quayfed/config.toml:8), with the provider's; if they match, it does not decode their special characters in the Authorization header: set `client_auth = "client_secret_post"`"#);
         assert_eq!(refused("build host", "s3cr3t", None), hint);
         assert_eq!(refused("build-host", "a/b", Some(ClientAuth::ClientSecretBasic)), hint);
         for (secret, client_auth) in
@@ -517,7 +641,18 @@ mod refusals {
 
     #[test]
     fn the_numbers_of_entra_are_explained() {
-        let texts = [700_016_u64, 500_011, 7_000_215, 7_000_222, 70_011, 501_051].map(|number| {
+        let texts = [
+            700_016_u64,
+            500_011,
+            7_000_215,
+            7_000_222,
+            70_011,
+            501_051,
+            90_002,
+            900_382,
+            1_002_012,
+        ]
+        .map(|number| {
             refused(
                 401,
                 &json!({
@@ -545,6 +680,15 @@ mod refusals {
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS501051: It did not work.)
         hint: assign the resource's app role to the client's service principal
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS90002: It did not work.)
+        hint: no such tenant: compare the tenant in the URL with its ID at Entra
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS900382: It did not work.)
+        hint: the tenant is in another cloud: take the URL of that cloud, such as that of Azure Government
+
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` refused client `build host`: `invalid_client` (AADSTS1002012: It did not work.)
+        hint: `scopes` must hold one `APP-ID-URI/.default`: client credentials take no other scope
         ");
     }
 
@@ -807,6 +951,157 @@ mod at_hand {
         }
     }
 
+    /// What is found where a token should be: what it is, `json_field`, and the content.
+    fn lookalikes() -> [(&'static str, Option<&'static str>, Vec<u8>); 25] {
+        let token = access_token();
+        let mut utf_16 = vec![0xff, 0xfe];
+        utf_16.extend(token.encode_utf16().flat_map(u16::to_le_bytes));
+        let text = |text: String| text.into_bytes();
+        [
+            ("in double quotes", None, text(format!("\"{token}\"\n"))),
+            ("in single quotes", None, text(format!("'{token}'"))),
+            ("a scheme before it", None, text(format!("bearer {token}"))),
+            ("a header", None, text(format!("Authorization: Bearer {token}"))),
+            ("a provider's reply", None, text(json!({"access_token": token}).to_string())),
+            ("a reply with an opaque token", None, text(json!({"access_token": "x"}).to_string())),
+            (
+                "deep in JSON",
+                None,
+                text(json!({"refresh_token": token, "svids": [{"svid": token}]}).to_string()),
+            ),
+            ("a name with a dot in it", None, text(json!({"a.b": token}).to_string())),
+            ("a name that TOML would want escaped", None, text(json!({"a\"b": token}).to_string())),
+            (
+                "JSON at the path",
+                Some("data"),
+                text(json!({"data": json!({"t": 1}).to_string()}).to_string()),
+            ),
+            (
+                "quotes at the path",
+                Some("t"),
+                text(json!({"t": format!("\"{token}\"")}).to_string()),
+            ),
+            ("PEM", None, text("-----BEGIN CERTIFICATE-----\nMIIB\n".to_owned())),
+            ("a page", None, text("<!DOCTYPE html><html>login".to_owned())),
+            ("a variable's name", None, text("${CI_JOB_JWT}".to_owned())),
+            ("two tokens", None, text(format!("{token}\n{token}"))),
+            ("broken into lines", None, text(format!("{}\r\n{}", &token[..9], &token[9..]))),
+            ("an assignment", None, text(format!("QUAY_TOKEN={token}"))),
+            ("base64", None, text(STANDARD.encode(&token))),
+            ("base64 in the URL alphabet", None, text(URL_SAFE_NO_PAD.encode(&token))),
+            ("a path", None, text("/var/run/secrets/tokens/quay".to_owned())),
+            ("a byte order mark", None, text(format!("\u{feff}{token}"))),
+            ("a byte order mark before JSON", Some("t"), text("\u{feff}{}".to_owned())),
+            ("UTF-16", None, utf_16),
+            ("gzip", None, b"\x1f\x8b\x08\0\0\0".to_vec()),
+            ("bytes", None, vec![0x80, 0x81]),
+        ]
+    }
+
+    #[test]
+    fn r11_what_stands_where_a_token_should_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        let mut told = String::new();
+        for (what, field, content) in lookalikes() {
+            std::fs::write(&path, &content).expect("written");
+            let of_file = shown(&key(&file_of(path.clone(), field), &[]).expect_err(what));
+            let of_file = of_file.replace(&path.display().to_string(), "/run/token");
+            assert!(!of_file.contains("eyJ"), "{what}: {of_file}");
+            // A variable that holds the same is told in the same words.
+            if let Ok(value) = String::from_utf8(content) {
+                let fault = key(&variable(field), &[("QUAY_TOKEN", &value)]).expect_err(what);
+                let same =
+                    of_file.replace("the file `/run/token`", "the variable `QUAY_TOKEN`").replace(
+                        "(`path` in /etc/quayfed/config.toml:7)",
+                        "(`variable` in /etc/quayfed/config.toml:8)",
+                    );
+                assert_eq!(shown(&fault), same, "{what}");
+            }
+            // Whoever follows the hint is not refused.
+            for setting in of_file.split('`').skip(1).step_by(2).filter(|it| it.contains(" = ")) {
+                assert_eq!(objection(setting), None, "{what}");
+            }
+            writeln!(told, "{what}: {of_file}\n").expect("written");
+        }
+        insta::assert_snapshot!(told, @r#"
+        in double quotes: the file `/run/token` should hold the OIDC token, but holds a token in quotes
+        hint: write it without the quotes (`path` in /etc/quayfed/config.toml:7)
+
+        in single quotes: the file `/run/token` should hold the OIDC token, but holds a token in quotes
+        hint: write it without the quotes (`path` in /etc/quayfed/config.toml:7)
+
+        a scheme before it: the file `/run/token` should hold the OIDC token, but holds a header
+        hint: write the token alone, without `Authorization:` and `Bearer` (`path` in /etc/quayfed/config.toml:7)
+
+        a header: the file `/run/token` should hold the OIDC token, but holds a header
+        hint: write the token alone, without `Authorization:` and `Bearer` (`path` in /etc/quayfed/config.toml:7)
+
+        a provider's reply: the file `/run/token` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is: `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
+
+        a reply with an opaque token: the file `/run/token` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is, such as `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
+
+        deep in JSON: the file `/run/token` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is: `json_field = "svids.0.svid"` (`json_field` in the table at /etc/quayfed/config.toml:5)
+
+        a name with a dot in it: the file `/run/token` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is, such as `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
+
+        a name that TOML would want escaped: the file `/run/token` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is, such as `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
+
+        JSON at the path: the token in the file `/run/token` is opaque: it has no `.`, so it is no JWT
+        hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`path` in /etc/quayfed/config.toml:7)
+
+        quotes at the path: the file `/run/token` should hold the OIDC token at `t`, but holds a token in quotes
+        hint: write it without the quotes (`path` in /etc/quayfed/config.toml:7)
+
+        PEM: the file `/run/token` should hold the OIDC token, but holds a certificate or a key in PEM
+        hint: name what holds the token (`path` in /etc/quayfed/config.toml:7)
+
+        a page: the file `/run/token` should hold the OIDC token, but holds a page (HTML or XML)
+        hint: whatever writes it was given an error or a login page: see where it gets the token (`path` in /etc/quayfed/config.toml:7)
+
+        a variable's name: the file `/run/token` should hold the OIDC token, but holds the name of a variable that was not expanded
+        hint: see that whatever writes it knows that variable and expands it (`path` in /etc/quayfed/config.toml:7)
+
+        two tokens: the file `/run/token` should hold the OIDC token, but holds several lines
+        hint: write the token alone, on one line (`path` in /etc/quayfed/config.toml:7)
+
+        broken into lines: the file `/run/token` should hold the OIDC token, but holds several lines
+        hint: write the token alone, on one line (`path` in /etc/quayfed/config.toml:7)
+
+        an assignment: the file `/run/token` should hold the OIDC token, but holds an assignment
+        hint: write the value alone, without the name and the `=` (`path` in /etc/quayfed/config.toml:7)
+
+        base64: the file `/run/token` should hold the OIDC token, but holds a token in base64
+        hint: decode it: base64 -d (`path` in /etc/quayfed/config.toml:7)
+
+        base64 in the URL alphabet: the file `/run/token` should hold the OIDC token, but holds a token in base64
+        hint: decode it: base64 -d (`path` in /etc/quayfed/config.toml:7)
+
+        a path: the file `/run/token` should hold the OIDC token, but holds the path of a file
+        hint: write the token itself, or let a file be read: `source = "file"`, with its `path` (`path` in /etc/quayfed/config.toml:7)
+
+        a byte order mark: the file `/run/token` should hold the OIDC token, but holds text with a byte order mark
+        hint: write it as UTF-8 without a byte order mark (PowerShell: `-Encoding ascii`) (`path` in /etc/quayfed/config.toml:7)
+
+        a byte order mark before JSON: the file `/run/token` should hold the OIDC token, but holds text with a byte order mark
+        hint: write it as UTF-8 without a byte order mark (PowerShell: `-Encoding ascii`) (`path` in /etc/quayfed/config.toml:7)
+
+        UTF-16: the file `/run/token` should hold the OIDC token, but holds text in UTF-16
+        hint: write it as UTF-8 without a byte order mark (PowerShell: `-Encoding ascii`) (`path` in /etc/quayfed/config.toml:7)
+
+        gzip: the file `/run/token` should hold the OIDC token, but holds compressed data (gzip)
+        hint: write it uncompressed (`path` in /etc/quayfed/config.toml:7)
+
+        bytes: the file `/run/token` is not text
+        hint: name the file that holds the token (`path` in /etc/quayfed/config.toml:7)
+        "#);
+    }
+
     #[test]
     fn r11_what_is_missing_or_no_token_is_told_before_anything_is_sent() {
         let in_variable = |field: Option<&str>, value: &str| {
@@ -825,7 +1120,7 @@ mod at_hand {
             shown(&key(&secret, &[]).expect_err("a failure")),
             shown(&key(&Bearer::Credential("quay".to_owned()), &[]).expect_err("a failure")),
         ];
-        insta::assert_snapshot!(texts.join("\n\n"), @"
+        insta::assert_snapshot!(texts.join("\n\n"), @r#"
         the token file `/nowhere/token` does not exist
         hint: see that whatever writes it has run, or correct its path (`path` in /etc/quayfed/config.toml:7)
 
@@ -841,8 +1136,8 @@ mod at_hand {
         the token in the variable `QUAY_TOKEN` has white space inside
         hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`variable` in /etc/quayfed/config.toml:8)
 
-        the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
-        hint: it looks like JSON: say where in it the token is (`json_field` in the table at /etc/quayfed/config.toml:5)
+        the variable `QUAY_TOKEN` should hold the OIDC token, but holds JSON
+        hint: say where in it the token is, such as `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
 
         the variable `QUAY_TOKEN` is not JSON, so `json_field` `access_token` finds nothing
         hint: leave `json_field` out where the whole text is the token (`json_field` in the table at /etc/quayfed/config.toml:5)
@@ -855,7 +1150,7 @@ mod at_hand {
 
         there is no systemd credential `quay`: no $CREDENTIALS_DIRECTORY
         hint: run this in a unit that has `LoadCredential=quay:FILE` (`client_secret_credential` in the table at /etc/quayfed/config.toml:5)
-        ");
+        "#);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::IdToken;
 use super::grant::Grant;
-use super::refusal::{explain, no_access_token, no_jwt};
+use super::lookalike;
+use super::refusal::{explain, no_access_token, no_jwt, no_token};
 use crate::deadline::Deadline;
 use crate::failure::StepFailure;
 use crate::http::{Body, Request, Retry500, Transport, send_by};
@@ -38,5 +39,9 @@ pub(super) fn request_token(
     let token = Secret::new(token.to_owned());
     world.redactor.remember(&token);
     let segments = token.expose().split('.').count();
-    IdToken::parse(token).map_err(|fault| no_jwt(world, &grant, fault, segments))
+    let looks_like = lookalike::of_text(token.expose());
+    IdToken::parse(token).map_err(|fault| match looks_like {
+        Some(found) => no_token(world, &grant, &found),
+        None => no_jwt(world, &grant, fault, segments),
+    })
 }

@@ -1,7 +1,7 @@
 //! A token in a file that something else keeps up to date: a projected service account token, a
 //! CI system's file, SPIFFE's helper. It is read at every `get` (rule R11).
 
-use super::{IdToken, held_token};
+use super::{IdToken, held_token, lookalike};
 use crate::config::place::AtKey;
 use crate::config::settings::TokenFile;
 use crate::failure::Failure;
@@ -34,6 +34,10 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, AtKey
         at_path(Failure::new(format!("the token file `{}` {error}", settings.path.display()), hint))
     })?;
     let bytes = Secret::new(input.bytes);
+    if let Some(found) = lookalike::of_bytes(bytes.expose()) {
+        let cause = format!("{holder} should hold the OIDC token, but holds {}", found.what);
+        return Err(at_path(Failure::new(cause, found.hint)));
+    }
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| {
         at_path(Failure::new(format!("{holder} is not text"), "name the file that holds the token"))
     })?;

@@ -120,7 +120,7 @@ fn read(world: &World, rule: &Rule, reply: &Response) -> Result<RobotReply, Fail
         Failure::new(format!("{quay} answered 200 {what}"), hint)
     };
     let Some(json) = reply.json() else {
-        return Err(no_quay("with something that is not JSON"));
+        return Err(no_quay(reply.instead_of_json()));
     };
     let Some(token) = json.get("token").and_then(|token| token.as_str()) else {
         return Err(no_quay("without a `token`"));

@@ -579,7 +579,7 @@ impl<'a> Case<'a> {
                 format!("the issuer's discovery document `{document}` answers {}", reply.status),
                 READABLE.to_owned(),
             ),
-            Finding::Discovery(DiscoveryFault::NotJson | DiscoveryFault::NotAUrl) => {
+            Finding::Discovery(DiscoveryFault::NotJson(_) | DiscoveryFault::NotAUrl) => {
                 (format!("`{document}` is not a discovery document"), READABLE.to_owned())
             }
             Finding::Discovery(DiscoveryFault::OtherIssuer(_)) => (
