@@ -66,7 +66,7 @@ pub fn run(
         Command::Status(arguments) => status::run(world, terminal, arguments),
         Command::Refresh(arguments) => refresh::run(world, terminal, arguments),
         Command::Purge(arguments) => purge::run(world, terminal, arguments),
-        Command::Completions(arguments) => Ok(completions::run(terminal, arguments, parser)),
+        Command::Completions(arguments) => Ok(completions::run(terminal, arguments, &parser)),
         Command::Man(arguments) => man::run(terminal, arguments, parser),
     }
 }

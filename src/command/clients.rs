@@ -8,7 +8,9 @@
 pub(super) mod auth_file;
 #[cfg(test)]
 mod cases;
+pub(super) mod certs_d;
 mod json;
+pub(super) mod registries;
 pub(super) mod registries_conf;
 
 use std::path::{Path, PathBuf};

@@ -16,14 +16,14 @@ pub struct Arguments {
 }
 
 /// Prints the completions.
-pub(super) fn run(terminal: &mut Terminal, arguments: &Arguments, parser: clap::Command) -> u8 {
-    let (mut parser, mut script) = (without_hidden_options(&parser), Vec::new());
+pub(super) fn run(terminal: &mut Terminal, arguments: &Arguments, parser: &clap::Command) -> u8 {
+    let (mut parser, mut script) = (without_hidden_options(parser), Vec::new());
     let name = if arguments.shell == Shell::Bash { WITHOUT_HYPHENS } else { PROGRAM };
     clap_complete::generate(arguments.shell, &mut parser, name, &mut script);
     let script = String::from_utf8_lossy(&script);
     terminal.write(&match arguments.shell {
         Shell::Bash => for_bash(&script),
-        // Behind `help`, clap_complete asks for a line without `help`.
+        // Behind `help` the generator asks for a line without `help`.
         Shell::Fish => script.replace(" help\" -f -a", "\" -f -a"),
         _ => script.into_owned(),
     });
@@ -43,7 +43,7 @@ fn without_hidden_options(parser: &clap::Command) -> clap::Command {
     of(parser).subcommands(parser.get_subcommands().map(of))
 }
 
-/// The program's name in the functions of bash. clap_complete puts other letters for hyphens in one
+/// The program's name in the functions of bash. `clap_complete` puts other letters for hyphens in one
 /// half of its script than in the other, and then completes nothing behind a subcommand.
 const WITHOUT_HYPHENS: &str = "docker_credential_quayfed";
 

@@ -3,6 +3,7 @@
 //! exchanges it for itself. Nothing is changed: not in the cache, and not in Quay.
 
 mod access;
+mod asking;
 mod cached;
 mod ending;
 mod finds;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 use url::Url;
 
 use crate::cache;
@@ -43,19 +45,21 @@ use crate::terminal::Terminal;
 use crate::world::World;
 use access::Access;
 use cached::{Cached, Living};
-use finds::Finds;
 use observed::Observed;
 use report::{Detail, Mark, Step};
 
 pub(super) use source::{describe, fetch, times};
 
 /// What `doctor` takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_long_help = JSON)]
 pub struct Arguments {
     /// The registry, as a client asks for it [default: the only one that is configured]
     #[arg(value_parser = server)]
     registry: Option<Server>,
+    /// Walk the way to every registry of the configuration, one after the other [default: to one]
+    #[arg(long, conflicts_with = "registry")]
+    all: bool,
     /// Also say what the robot account may do with this repository [default: none is asked about]
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Repository::parse)]
     repository: Option<Repository>,
@@ -119,8 +123,10 @@ JSON, version 1 (fields may be added within a version):
   steps        each {name, result, title, milliseconds, details, cause,
                hint}; a result is passed, failed, unknown or skipped;
                details are {mark, text}; names are configuration,
-               program, podman, docker, cache, registry, cached-token,
-               token, forecast, exchange, robot-token, login, repository";
+               program, podman, docker, cache, registry, client-trust,
+               cached-token, token, forecast, exchange, robot-token,
+               login, repository
+With --all: {version, would_pull, registries}, one of these for each.";
 
 /// The time for each question to the registry.
 const TIME_FOR_REGISTRY: Duration = Duration::from_secs(10);
@@ -130,17 +136,66 @@ const TIME_FOR_FORECAST: Duration = Duration::from_secs(12);
 const UNNOTICED: i64 = 2;
 
 /// Does it.
-#[expect(clippy::unnecessary_wraps, reason = "every command is called alike")]
 pub(super) fn run(
     world: &World,
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
+    if arguments.all {
+        return run_for_all(world, terminal, arguments);
+    }
     let several = to_choose_from(world, arguments);
     if !several.is_empty() && !arguments.json {
-        say_which(terminal, "registries", "doctor", &several);
+        say_which(
+            terminal,
+            "registries",
+            "doctor",
+            several.iter().map(ToString::to_string).chain(["--all".to_owned()]),
+        );
         return Ok(MISUSED);
     }
+    let (report, would_pull) = walk(world, terminal, arguments);
+    if arguments.json {
+        terminal.json(&json::line(&report));
+    }
+    Ok(match would_pull {
+        true => WELL,
+        false if several.is_empty() => FAILED,
+        false => MISUSED,
+    })
+}
+
+/// Walks the way to each registry of the configuration.
+fn run_for_all(
+    world: &World,
+    terminal: &mut Terminal,
+    arguments: &Arguments,
+) -> Result<u8, Failure> {
+    let mut settings = config::load(world)?.settings;
+    settings.rules.extend(config::rule_from_variables(world)?.map(|rule| *rule));
+    if settings.rules.is_empty() {
+        return choose(&settings, None).map(|_| WELL);
+    }
+    let (mut reports, mut failing) = (Vec::new(), Vec::new());
+    for server in settings.rules.keys() {
+        let arguments = Arguments { registry: Some(server.clone()), ..arguments.clone() };
+        let (report, would_pull) = walk(world, terminal, &arguments);
+        if !arguments.json {
+            terminal.line("");
+        }
+        reports.push(report);
+        failing.extend((!would_pull).then(|| format!("`{server}`")));
+    }
+    if arguments.json {
+        terminal.json(&json::line(&ending::all_as_json(&reports, failing.is_empty())));
+    } else {
+        ending::show_all(terminal, reports.len(), &failing);
+    }
+    Ok(if failing.is_empty() { WELL } else { FAILED })
+}
+
+/// Walks one way, shows it to a person, and gives what a script gets and whether a pull would work.
+fn walk(world: &World, terminal: &mut Terminal, arguments: &Arguments) -> (Value, bool) {
     let seen = Arc::new(Seen::default());
     let transport = HttpTransport::seen_by(world, &seen);
     let observed = Observed::new(world, &transport, &seen);
@@ -149,17 +204,10 @@ pub(super) fn run(
     let (would_pull, would_renew) = (walk.would_pull(&walked), walk.would_renew());
     let steps = walk.steps;
     let verdict = ending::Verdict { would_pull, would_renew };
-    if arguments.json {
-        let report = ending::as_json(&walked, &steps, verdict);
-        terminal.json(&json::line(&report));
-    } else {
+    if !arguments.json {
         ending::show(terminal, &walked, &steps, verdict);
     }
-    Ok(match would_pull {
-        true => WELL,
-        false if several.is_empty() => FAILED,
-        false => MISUSED,
-    })
+    (ending::as_json(&walked, &steps, verdict), would_pull)
 }
 
 /// The registries of which one has to be named; none where that is done, or not to be done.
@@ -235,7 +283,7 @@ impl Walk<'_> {
     /// Every step in its order. One that depends on a step that failed is skipped.
     fn all(&mut self) -> Walked {
         let rule = self.step("configuration", "Configuration", Self::configuration);
-        self.clients(rule.as_ref());
+        let asking = self.clients(rule.as_ref());
         self.step("cache", "Cache directory", |walk| Ok(walk.cache()));
         let mut walked = Walked::default();
         let Some(rule) = rule else {
@@ -245,6 +293,7 @@ impl Walk<'_> {
         };
         let (name, label) = REGISTRY;
         let challenge = self.step(name, label, |walk| walk.registry(&rule, &mut walked));
+        self.client_trust(&rule, &asking);
         walked.living = self.cached(&rule, challenge.as_ref());
         let given = self.anew(&rule, challenge.as_ref(), &mut walked);
         let token = given.as_ref().or(walked.living.as_ref().map(|living| &living.token));
@@ -299,7 +348,12 @@ impl Walk<'_> {
         });
         let given = if may_go_on.is_some() {
             let (name, label) = EXCHANGE;
-            self.step(name, label, |walk| walk.exchange(rule, &token))
+            let open = walked.forecast.as_ref().and_then(answered_by_exchange);
+            self.step(name, label, |walk| {
+                let mut passed = walk.exchange(rule, &token)?;
+                passed.details.extend(open);
+                Ok(passed)
+            })
         } else {
             self.skip(&[EXCHANGE]);
             None
@@ -415,46 +469,6 @@ impl Walk<'_> {
                 details
                     .push(Detail::new(format!("identity `{}`: {}", identity.name, identity.place)));
                 Ok(Passed { details, ..Passed::new(rule, title) })
-            }
-        }
-    }
-
-    /// Whether clients find the helper: one of them is enough for a pull.
-    fn clients(&mut self, rule: Option<&Rule>) {
-        self.step("program", "Program", |walk| {
-            let program = finds::program(walk.world)?;
-            Ok(Passed::new((), format!("Program: {}", program.display())))
-        });
-        let Some(rule) = rule else {
-            self.skip(&[("podman", PODMAN), ("docker", DOCKER)]);
-            return;
-        };
-        let host = rule.server.host();
-        let found = [finds::podman(self.world, host), finds::docker(self.world, host)];
-        let somebody_asks = found.iter().any(|finds| matches!(finds, Finds::Helper(_)));
-        for ((name, label), finds) in
-            [("podman", PODMAN), ("docker", DOCKER)].into_iter().zip(found)
-        {
-            match finds {
-                Finds::Nothing if somebody_asks => {
-                    self.push(Step::skipped(name, &format!("{label}: not set up for it")));
-                }
-                Finds::Nothing => {
-                    self.step::<()>(name, label, |_| Err(not_set_up(host).into()));
-                }
-                // The way is walked as podman goes it: what docker does instead is worth a look.
-                Finds::SomethingElse(failure) if somebody_asks && name == "docker" => {
-                    let step = Step::skipped(name, label);
-                    self.push(Step { mark: Mark::Unknown, failure: Some(failure), ..step });
-                }
-                Finds::SomethingElse(failure) => {
-                    self.step::<()>(name, label, |_| Err(failure.into()));
-                }
-                Finds::Helper(how) => {
-                    self.step(name, label, |_| {
-                        Ok(Passed::new((), format!("{label}: asks the helper")).with(how))
-                    });
-                }
             }
         }
     }
@@ -653,8 +667,6 @@ impl Walk<'_> {
     }
 }
 
-const PODMAN: &str = "podman, buildah, skopeo";
-const DOCKER: &str = "docker";
 const REGISTRY: (&str, &str) = ("registry", "Registry");
 const CACHED: (&str, &str) = ("cached-token", "Cached token");
 const TOKEN: (&str, &str) = ("token", "OIDC token");
@@ -705,13 +717,6 @@ fn is_replaced(file: &Path, rule: &Rule) -> bool {
     !is_its_own && names.is_some_and(|names| names.keys().any(is_same))
 }
 
-fn not_set_up(host: &str) -> Failure {
-    Failure::new(
-        format!("for `{host}` the helper is not asked: a pull would be anonymous"),
-        format!("let it be asked: {PROGRAM} configure {host}"),
-    )
-}
-
 /// Why the cache directory is where it is.
 fn why(world: &World, path: &Path) -> &'static str {
     let environment = &world.environment;
@@ -749,6 +754,14 @@ fn details_of(forecast: &Forecast) -> Vec<Detail> {
         details.insert(0, Detail::marked(Mark::Good, text));
     }
     details
+}
+
+/// What the forecast left open and an exchange that succeeds has answered.
+fn answered_by_exchange(forecast: &Forecast) -> Option<Detail> {
+    let open = forecast.points.iter().filter(|it| matches!(it.verdict, Verdict::Unknown(_)));
+    let names: Vec<&str> = open.map(|point| point.subject.in_words()).collect();
+    let text = format!("so these are in order too: {}", names.join(", "));
+    (!names.is_empty()).then(|| Detail::marked(Mark::Good, text))
 }
 
 fn of_clock(whose: &str, ahead: i64) -> Detail {

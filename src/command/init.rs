@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use crate::command::clients::{Client, certs_d};
 use crate::command::configure::edit::{After, Edit, Outcome};
 use crate::command::configure::notes::{self, Note};
 use crate::command::json;
@@ -180,6 +181,7 @@ pub(super) fn run(
     let mut found = notes_on(world, &server, &place.file);
     let (Ok(notes) | Err(notes)) = &mut found;
     notes.extend(note_on_secret(arguments, &place));
+    notes.extend(note_on_ca_file(world, arguments, &server));
     let (Ok(notes) | Err(notes)) = &found;
     let next = next_steps(arguments, &server, &draft.identity);
     if arguments.json {
@@ -540,6 +542,21 @@ fn note_on_secret(arguments: &Options, place: &Place) -> Option<Note> {
                 metadata.uid()
             ),
             format!("chgrp GROUP {file}; chmod 0640 {file}"),
+        )
+    })
+}
+
+/// Clients do not read our `ca_file`.
+fn note_on_ca_file(world: &World, arguments: &Options, server: &Server) -> Option<Note> {
+    let ca_file = arguments.ca_file.as_deref()?;
+    let has_none = certs_d::files(world, Client::Containers, server.host()).is_empty();
+    has_none.then(|| {
+        Note::to_call(
+            format!(
+                "{ca_file} is read by this helper only: unless the system trusts that CA, tell \
+                 podman, buildah and skopeo of it too (docker: the same below /etc/docker)"
+            ),
+            certs_d::command(world, Client::Containers, server.host(), Path::new(ca_file)),
         )
     })
 }

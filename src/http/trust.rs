@@ -127,6 +127,11 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
+/// Adds what can be used of a file in PEM.
+pub(super) fn add_file(roots: &mut RootCertStore, file: &Path) {
+    add_usable(roots, &read(file).unwrap_or_default());
+}
+
 fn add_usable(roots: &mut RootCertStore, pem: &[u8]) -> usize {
     let certificates = CertificateDer::pem_slice_iter(pem).flatten();
     certificates.filter(|certificate| roots.add(certificate.clone()).is_ok()).count()

@@ -1,6 +1,7 @@
 //! What servers present as their certificates, and what is made of it, for whoever explains that to
 //! a person. Nothing is decided here: the answer is always that of rustls's own verifier.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,6 +11,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::certificate::{Certificate, Name, last_of};
+use super::trust;
+use crate::world::World;
 
 /// The certificates that a server presented.
 #[derive(Clone, Debug)]
@@ -18,6 +21,32 @@ pub struct Presented {
     pub chain: Vec<Option<Certificate>>,
     /// What was made of them.
     pub trust: Trust,
+    /// As it was sent, for whoever asks what others make of it.
+    pub sent: Option<Sent>,
+}
+
+/// A chain as it was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The server's own first.
+    chain: Vec<CertificateDer<'static>>,
+    name: ServerName<'static>,
+    at: UnixTime,
+}
+
+impl Sent {
+    /// Whether it is trusted by the system's certificates and those of some files in PEM, where one
+    /// that cannot be used is passed over, as Go does.
+    pub fn is_trusted_by(&self, world: &World, files: &[PathBuf]) -> bool {
+        let mut roots = trust::system_roots(world).unwrap_or_else(|_| RootCertStore::empty());
+        for file in files {
+            trust::add_file(&mut roots, file);
+        }
+        let Some((own, others)) = self.chain.split_first() else { return false };
+        verifier_by(Arc::new(roots)).is_some_and(|verifier| {
+            verifier.verify_server_cert(own, others, &self.name, &[], self.at).is_ok()
+        })
+    }
 }
 
 /// What was made of a chain.
@@ -128,7 +157,13 @@ impl ServerCertVerifier for Witness {
         let sent = std::iter::once(end_entity).chain(intermediates);
         let chain: Vec<_> = sent.map(|der| Certificate::read(der)).collect();
         let trust = self.trust(&chain, is_systems, verified.as_ref().err());
-        self.seen.put(trust.map(|trust| Presented { chain, trust }));
+        let owned = |der: &CertificateDer<'_>| der.clone().into_owned();
+        let sent = Sent {
+            chain: std::iter::once(end_entity).chain(intermediates).map(owned).collect(),
+            name: server_name.to_owned(),
+            at: now,
+        };
+        self.seen.put(trust.map(|trust| Presented { chain, trust, sent: Some(sent) }));
         verified
     }
 

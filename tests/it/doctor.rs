@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -273,6 +273,9 @@ fn set_up(home: &mut Home, host: &str) {
     home.make_folder(".config/containers", 0o755);
     let helpers = json!({"credHelpers": {host: "quayfed"}}).to_string();
     home.write(".config/containers/auth.json", &helpers, 0o600);
+    // podman trusts the registry as well.
+    let certificates = home.make_folder(&format!(".config/containers/certs.d/{host}"), 0o755);
+    fs::copy(home.path("ca.pem"), certificates.join("ca.crt")).expect("copied");
 }
 
 fn ask(home: &Home, arguments: &[&str]) -> Ran {
@@ -861,9 +864,12 @@ impl Desk {
             let mode = fs::Permissions::from_mode(0o700);
             fs::set_permissions(desk.path(name), mode).expect("mode set");
         }
-        desk.write("bin/docker-credential-quayfed", "", 0o755);
-        desk.write("ca.pem", &fs::read_to_string(desk.sandbox.ca_file()).expect("a CA"), 0o644);
+        let own = std::env::current_exe().expect("a program");
+        symlink(own, desk.path("bin/docker-credential-quayfed")).expect("linked");
+        let ca = fs::read_to_string(desk.sandbox.ca_file()).expect("a CA");
+        desk.write("ca.pem", &ca, 0o644);
         let host = desk.sandbox.quay().host();
+        desk.write(&format!(".config/containers/certs.d/{host}/ca.crt"), &ca, 0o644);
         let helpers = json!({"credHelpers": {host: "quayfed"}}).to_string();
         desk.write(".config/containers/auth.json", &helpers, 0o600);
         desk.configure("acme+ci");
@@ -1086,6 +1092,7 @@ fn it_has_to_be_said_which_of_several_registries_is_meant_and_what_is_replaced_i
             "Several registries are configured; say which:",
             "  docker-credential-quayfed doctor other.example.com",
             "  docker-credential-quayfed doctor quay.acme.cloud",
+            "  docker-credential-quayfed doctor --all",
         ])
     );
     let (code, report) = desk.screen(PIPED, &["doctor", "--json"]);
@@ -1196,4 +1203,136 @@ fn cache_step(screen: &str) -> &str {
         screen[..at].rfind('\n').map_or(0, |end| end + 1)
     };
     &screen[line_with("Cache directory")..line_with("Registry: ")]
+}
+
+/// What happens to a home in which a pull works.
+type Spoil = fn(&mut Home, &str);
+
+#[test]
+fn r46_doctor_is_never_green_where_podman_fails() {
+    let registries_conf = |home: &Home, text: &str| {
+        home.write(".config/containers/registries.conf", text, 0o644);
+    };
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let cases: &[(&str, &str, &str, Spoil)] = &[
+        ("the CA is ours alone", "client-trust", "is trusted by this helper only", |home, host| {
+            fs::remove_dir_all(home.path(&format!(".config/containers/certs.d/{host}")))
+                .expect("gone");
+        }),
+        ("another CA", "client-trust", "is trusted by this helper only", |home, host| {
+            let file = format!(".config/containers/certs.d/{host}/ca.crt");
+            home.write(&file, "no certificate", 0o644);
+        }),
+        (
+            "another program",
+            "program",
+            "which is another program or version than this one (",
+            |home, _| {
+                home.make_folder("first", 0o755);
+                home.write("first/docker-credential-quayfed", "#!/bin/sh\nexit 1\n", 0o755);
+                let folder = program().parent().expect("a folder").display().to_string();
+                home.set("PATH", format!("{}:{folder}", home.path("first").display()));
+            },
+        ),
+        ("blocked", "podman", "do not go to `HOST`: it is blocked in ", |home, host| {
+            let text = format!("[[registry]]\nlocation = \"{host}\"\nblocked = true\n");
+            home.write(".config/containers/registries.conf", &text, 0o644);
+        }),
+        ("elsewhere", "podman", "go to `new.example.com` (`location` in ", |home, host| {
+            let text =
+                format!("[[registry]]\nprefix = \"{host}\"\nlocation = \"new.example.com/x\"\n");
+            home.write(".config/containers/registries.conf", &text, 0o644);
+        }),
+    ];
+    let home_of = || {
+        let mut home = at_sandbox(&sandbox);
+        set_up(&mut home, &host);
+        home
+    };
+    let (ran, _) = doctor(&home_of(), &[&host]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for (name, at, cause, spoil) in cases {
+        let mut home = home_of();
+        spoil(&mut home, &host);
+        let (ran, report) = doctor(&home, &[&host]);
+        assert_eq!(ran.code, Some(1), "{name}: {report:#}");
+        let failed: Vec<_> = report["steps"].as_array().expect("steps").iter().collect();
+        let failed: Vec<_> = failed.into_iter().filter(|it| it["result"] == "failed").collect();
+        assert_eq!(failed.len(), 1, "{name}: {report:#}");
+        assert_eq!(failed[0]["name"], *at, "{name}");
+        let told = failed[0]["cause"].as_str().expect("a cause").replace(&host, "HOST");
+        assert!(told.contains(cause), "{name}: {told}");
+        // Cause and hint stand at the end again.
+        let screen = ask(&home, &["doctor", &host]).stdout;
+        let end = screen.rsplit_once("\nA pull from ").expect("an end").1;
+        let end = end.replace("\n  ", " ");
+        let hint = failed[0]["hint"].as_str().expect("a hint");
+        assert!(end.contains(&format!("hint: {hint}")), "{name}: {end}");
+    }
+    // What is no obstacle.
+    for (name, details, text) in [
+        ("a mirror without a rule", 2, "[[registry.mirror]]\nlocation = \"m.example.com\"\n"),
+        ("not verified", 1, "insecure = true\n"),
+    ] {
+        let home = home_of();
+        registries_conf(&home, &format!("[[registry]]\nlocation = \"{host}\"\n{text}"));
+        if name == "not verified" {
+            let folder = home.path(&format!(".config/containers/certs.d/{host}"));
+            fs::remove_dir_all(folder).expect("gone");
+        }
+        let (ran, report) = doctor(&home, &[&host]);
+        assert_eq!(ran.code, Some(0), "{name}: {report:#}");
+        let told = step(&report, "podman")["details"].as_array().map(Vec::len);
+        assert_eq!(told, Some(details), "{name}");
+    }
+}
+
+#[test]
+fn r46_all_registries_are_looked_at_in_one_go() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    set_up(&mut home, &host);
+    let (ran, report) = doctor(&home, &["--all"]);
+    assert_eq!((ran.code, report["registries"].as_array().map(Vec::len)), (Some(0), Some(1)));
+    assert_eq!(report["registries"][0]["registry"], json!(host));
+    let screen = ask(&home, &["doctor", "--all"]).stdout;
+    assert!(screen.ends_with("\nPulls work from 1 of 1.\n"), "{screen}");
+    let text = fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("text");
+    let broken = "[registry.\"a.example.com\"]\nrobot = \"Acme\"\nidentity = \"sso\"\n";
+    home.configure(&format!("{text}\n{broken}"));
+    let (ran, report) = doctor(&home, &["--all"]);
+    assert_eq!(ran.code, Some(1));
+    let would_pull: Vec<_> = report["registries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| &it["would_pull"])
+        .collect();
+    assert_eq!(would_pull, [false, true]);
+    let ran = ask(&home, &["doctor", "--all"]);
+    let end = "\nPulls would fail from 1 of 2: `a.example.com`.\n";
+    assert!(ran.code == Some(1) && ran.stdout.ends_with(end), "{ran:?}");
+    let ran = ask(&home, &["doctor"]);
+    assert!(ran.code == Some(2) && ran.stdout.ends_with(" doctor --all\n"), "{ran:?}");
+    assert_eq!(ask(&home, &["doctor", "--all", &host]).code, Some(2));
+}
+
+#[test]
+fn r46_what_was_open_is_answered_by_the_exchange() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    set_up(&mut home, &host);
+    let (_, report) = doctor(&home, &[&host]);
+    let details = step(&report, "exchange")["details"].clone();
+    assert_eq!(
+        details,
+        json!([{"mark": "passed",
+                "text": "so these are in order too: discovery and keys from Quay, federation"}])
+    );
+    sandbox.quay().clear_federation("acme+ci");
+    let (_, report) = doctor(&home, &[&host]);
+    assert_eq!(step(&report, "exchange")["details"], json!([]));
 }

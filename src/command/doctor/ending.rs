@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::report::Step;
+use super::report::{Mark, Step};
 use super::{EXCHANGE, Walked};
-use crate::command::words::paragraph;
+use crate::command::words::{failure, paragraph};
 use crate::quay::forecast;
 use crate::quay::verdict::{instant, span};
 use crate::terminal::{Terminal, Tone};
@@ -46,11 +46,33 @@ pub(super) fn show(terminal: &mut Terminal, walked: &Walked, steps: &[Step], ver
         (None, false) => (Tone::Bad, format!("A pull{server} would fail: see the first ✗.")),
     };
     terminal.line("");
-    paragraph(terminal, tone, &end, "");
     if steps.iter().any(|step| step.name == EXCHANGE.0 && step.took.is_some()) {
         let made = "An exchange was made for this; nothing in the cache was changed.";
         paragraph(terminal, Tone::Faint, made, "");
     }
+    paragraph(terminal, tone, &end, "");
+    // The screen stops here, perhaps long after the step itself.
+    let first = steps.iter().find(|step| step.mark == Mark::Bad);
+    if let Some(first) = first.and_then(|step| step.failure.as_ref()) {
+        failure(terminal, first, "  ");
+    }
+}
+
+/// Says of which registries a pull would fail.
+pub(super) fn show_all(terminal: &mut Terminal, number: usize, failing: &[String]) {
+    let (tone, text) = match failing {
+        [] => (Tone::Good, format!("Pulls work from {number} of {number}.")),
+        failing => (
+            Tone::Bad,
+            format!("Pulls would fail from {} of {number}: {}.", failing.len(), failing.join(", ")),
+        ),
+    };
+    paragraph(terminal, tone, &text, "");
+}
+
+/// What a script gets of all.
+pub(super) fn all_as_json(registries: &[Value], would_pull: bool) -> Value {
+    json!({"version": 1, "would_pull": would_pull, "registries": registries})
 }
 
 /// What a script gets, as the command's help says it.

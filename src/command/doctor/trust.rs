@@ -14,7 +14,7 @@ const SOON: i64 = 14 * 24 * 3600;
 
 /// Who trusts the certificates of a server, or why nobody does, and each of them as it was sent.
 pub(super) fn details(world: &World, met: &Met) -> Vec<Detail> {
-    let Some(Presented { chain, trust }) = &met.presented else { return Vec::new() };
+    let Some(Presented { chain, trust, .. }) = &met.presented else { return Vec::new() };
     let now = i64::try_from(world.clock.wall().as_secs()).unwrap_or(i64::MAX);
     let mut details = vec![of_trust(world, met, trust)];
     let ends = (1..).zip(chain).filter_map(|(number, it)| Some((number, it.as_ref()?.ends)));
@@ -108,7 +108,7 @@ mod tests {
                 ends: now + left,
             })
         };
-        let presented = Presented { chain: chain.iter().map(of).collect(), trust };
+        let presented = Presented { chain: chain.iter().map(of).collect(), trust, sent: None };
         let met = Met {
             host: "quay.example.com".to_owned(),
             ca_file: ca_file.map(Into::into),
