@@ -22,6 +22,7 @@ pub mod suggestion;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod unusable;
 mod values;
 pub mod variables;
 
@@ -31,7 +32,7 @@ use std::path::Path;
 pub use fingerprint::Fingerprint;
 pub use keys::key_names;
 pub use search_path::SearchPath;
-pub use variables::{rule_from_variables, variable_names};
+pub use variables::{rule_from_variables, unusable_variables, variable_names};
 
 use crate::failure::Failure;
 use crate::world::World;
@@ -39,6 +40,7 @@ use file::Document;
 use reading::Reading;
 use settings::{Connection, Identity, Settings};
 use table::Table;
+use unusable::Unusable;
 use values::{Fault, UrlUse};
 
 /// What the files of the configuration say.
@@ -52,17 +54,38 @@ pub struct Configuration {
     pub notices: Vec<String>,
 }
 
-/// Reads the files of the configuration. The error is one that leaves no rule to be trusted; any
-/// other mistake stands in the place of the rules that it concerns (rule R6).
+/// Reads the files of the configuration. The error is that of a file that cannot be used as a whole;
+/// any other mistake stands in the place of the rules that it concerns (rule R6).
 pub fn load(world: &World) -> Result<Configuration, Failure> {
-    let Reading { files, fingerprint, .. } = Reading::of(world, SearchPath::of(world)?)?;
-    let documents = files
-        .iter()
-        .map(|(path, text)| Document::parse(path, text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (settings, mistakes) = settings_of(&documents)?;
+    let configuration = load_usable(world);
+    match configuration.settings.unusable.first() {
+        Some(file) => Err(file.failure.clone()),
+        None => Ok(configuration),
+    }
+}
+
+/// Reads the files of the configuration, for whoever can go on without those that cannot be used:
+/// each concerns the registries that it names (rule R33).
+pub fn load_usable(world: &World) -> Configuration {
+    let Reading { files, fingerprint, mut unusable, .. } = match SearchPath::of(world) {
+        Ok(search_path) => Reading::of(world, search_path),
+        Err(failure) => {
+            let settings =
+                Settings { unusable: vec![Unusable::unread(failure)], ..Settings::default() };
+            let fingerprint = Fingerprint::empty();
+            return Configuration { settings, fingerprint, notices: Vec::new() };
+        }
+    };
+    let mut documents = Vec::new();
+    for (path, text) in &files {
+        match Document::parse(path, text) {
+            Ok(document) => documents.push(document),
+            Err(failure) => unusable.push(Unusable::with(failure, text.as_bytes())),
+        }
+    }
+    let (settings, mistakes) = settings_of(&documents, unusable);
     let notices = mistakes.into_iter().chain(variables::notices(world, &settings)).collect();
-    Ok(Configuration { settings, fingerprint, notices })
+    Configuration { settings, fingerprint, notices }
 }
 
 /// Every rule there is, that of the variables laid over those of the files.
@@ -72,10 +95,20 @@ pub fn load_settings(world: &World) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// Every rule that can be used, that of the variables laid over those of the files, and what cannot.
+pub fn load_usable_settings(world: &World) -> Settings {
+    let mut settings = load_usable(world).settings;
+    match rule_from_variables(world) {
+        Ok(rule) => settings.rules.extend(rule.map(|rule| *rule)),
+        Err(mistake) => settings.unusable.push(unusable_variables(world, mistake)),
+    }
+    settings
+}
+
 /// The rules that one text makes, called `path` in what is wrong with it.
 pub fn settings_in(path: &Path, text: &str) -> Result<Settings, Failure> {
-    let documents = [Document::parse(path, text)?];
-    Ok(settings_of(&documents)?.0)
+    let (settings, _) = settings_of(&[Document::parse(path, text)?], Vec::new());
+    Ok(settings)
 }
 
 /// Whether a key may have this value, for whoever proposes what a server said or a file holds (rule
@@ -93,11 +126,14 @@ pub fn accepts(key: &str, value: &str, connection: &Connection) -> bool {
 /// The identities of the files by their names, whether a rule uses them or not: each, or why it
 /// cannot be used.
 pub fn identities(world: &World) -> Result<BTreeMap<String, Result<Identity, Failure>>, Failure> {
-    let Reading { files, .. } = Reading::of(world, SearchPath::of(world)?)?;
+    let Reading { files, unusable, .. } = Reading::of(world, SearchPath::of(world)?);
+    if let Some(file) = unusable.into_iter().next() {
+        return Err(file.failure);
+    }
     let mut identities = BTreeMap::new();
     for (path, text) in &files {
         let document = Document::parse(path, text)?;
-        for (name, table) in document.tables()?.identities {
+        for (name, table) in document.tables().identities {
             identities.insert(name.to_owned(), meaning::identity(table, name));
         }
     }
@@ -106,10 +142,10 @@ pub fn identities(world: &World) -> Result<BTreeMap<String, Result<Identity, Fai
 
 /// The rules that the documents make together, a later table replacing an earlier one of the same
 /// name whole, and the mistakes in identities that no rule uses.
-fn settings_of(documents: &[Document<'_>]) -> Result<(Settings, Vec<String>), Failure> {
+fn settings_of(documents: &[Document<'_>], unusable: Vec<Unusable>) -> (Settings, Vec<String>) {
     let (mut registries, mut identities) = (BTreeMap::new(), BTreeMap::new());
     for document in documents {
-        let tables = document.tables()?;
+        let tables = document.tables();
         registries.extend(tables.registries);
         identities.extend(tables.identities);
     }
@@ -122,7 +158,9 @@ fn settings_of(documents: &[Document<'_>]) -> Result<(Settings, Vec<String>), Fa
         .into_iter()
         .map(|(server, table)| {
             let rule = table.and_then(|table| {
-                meaning::rule(table, &server, |table| identity_of(table, &identities, &mut used))
+                let identity =
+                    |table: &mut Table<'_>| identity_of(table, &identities, &unusable, &mut used);
+                meaning::rule(table, &server, identity)
             });
             (server, rule)
         })
@@ -132,7 +170,7 @@ fn settings_of(documents: &[Document<'_>]) -> Result<(Settings, Vec<String>), Fa
         .filter(|(name, _)| !used.contains(*name))
         .filter_map(|(_, identity)| Some(identity.as_ref().err()?.to_string()))
         .collect();
-    Ok((Settings { rules }, mistakes))
+    (Settings { rules, unusable }, mistakes)
 }
 
 type Identities<'a> = BTreeMap<&'a str, Result<Identity, Failure>>;
@@ -141,10 +179,20 @@ type Identities<'a> = BTreeMap<&'a str, Result<Identity, Failure>>;
 fn identity_of<'a>(
     table: &mut Table<'_>,
     identities: &Identities<'a>,
+    unusable: &[Unusable],
     used: &mut BTreeSet<&'a str>,
 ) -> Option<Result<Identity, Failure>> {
     let (name, identity) = table.required("identity", |name| {
         identities.get_key_value(name).ok_or_else(|| {
+            if let Some(file) = unusable.iter().find(|file| file.may_name(name)) {
+                return Fault {
+                    text: format!(
+                        "may be an identity of a file that cannot be used: {}",
+                        file.failure.cause()
+                    ),
+                    hint: file.failure.hint().to_owned(),
+                };
+            }
             let hint = match suggestion::nearest(name, identities.keys().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("add a table [identity.{name}], or name one that there is"),
@@ -383,6 +431,78 @@ mod tests {
             assert!(failure.cause().starts_with(wanted), "{failure}");
             assert!(failure.cause().contains(&format!("mode {mode:04o}")), "{failure}");
         }
+    }
+
+    /// What is said for each server, once the files are what they are.
+    fn said(desk: &Desk, servers: &[&str]) -> Vec<String> {
+        let settings = super::load_usable(&desk.world).settings;
+        let said = |server: &&str| match settings.find(&Server::parse(server).expect("a server")) {
+            Some(Ok(rule)) => format!("{server} {}", rule.robot),
+            Some(Err(failure)) => format!("{server}: {}", desk.shortened(failure)),
+            None => match settings.unread() {
+                Some(failure) => format!("{server}? {}", desk.shortened(failure)),
+                None => format!("{server} -"),
+            },
+        };
+        servers.iter().map(said).collect()
+    }
+
+    #[test]
+    fn r33_the_other_files_serve_the_registries_that_a_broken_one_does_not_name() {
+        let broken = registry("broken.example.com", "acme+bb") + "[identity.of-broken]\n[oops]\n";
+        let uses = |identity: &str| {
+            registry("other.example.net", "acme+ii").replace("\"k\"", &format!("\"{identity}\""))
+        };
+        let desk = Desk::new()
+            .with_file("etc/config.toml", &broken)
+            .with_file("etc/config.d/a.toml", &registry("broken.example.com", "acme+dd"))
+            .with_user_file(&(registry("h", "acme+ci") + IDENTITY + &uses("of-broken")));
+        assert_eq!(
+            said(
+                &desk,
+                &[
+                    "h",
+                    "broken.example.com",
+                    "BROKEN.example.com/org",
+                    "docker.io",
+                    "other.example.net"
+                ]
+            ),
+            [
+                "h acme+ci",
+                "broken.example.com: /etc/config.toml:5: `oops`: there is no such table",
+                "BROKEN.example.com/org: /etc/config.toml:5: `oops`: there is no such table",
+                "docker.io -",
+                "other.example.net: config.toml:9: registry.\"other.example.net\".identity: `of-broken` may be an identity of a file \
+                 that cannot be used: /etc/config.toml:5: `oops`: there is no such table",
+            ]
+        );
+        // The name of an identity that stands nowhere is a mistake of its own.
+        let desk = desk.with_user_file(&(IDENTITY.to_owned() + &uses("nowhere")));
+        assert!(said(&desk, &["other.example.net"])[0].contains("is not the name of any identity"));
+    }
+
+    #[test]
+    fn r33_a_file_that_cannot_be_read_leaves_what_the_others_have() {
+        let desk = Desk::new().with_user_file(&(registry("h", "acme+ci") + IDENTITY));
+        std::fs::create_dir_all(desk.path("etc/config.toml")).expect("a folder");
+        assert_eq!(
+            said(&desk, &["h", "docker.io"]),
+            ["h acme+ci", "docker.io? /etc/config.toml is not a regular file"]
+        );
+    }
+
+    #[test]
+    fn r33_drop_ins_in_a_folder_that_others_can_write_to_are_asked_for_names_alone() {
+        let desk = Desk::new()
+            .with_file("etc/config.d/a.toml", &(registry("a", "acme+aa") + IDENTITY))
+            .with_file("etc/config.d/b.toml", &registry("long.example.com", "acme+bb"))
+            .with_user_file(&(registry("h", "acme+ci") + IDENTITY));
+        desk.set_mode("etc/config.d", 0o777);
+        let wanted = "/etc/config.d can be written by others than its owner (uid";
+        let said = said(&desk, &["long.example.com", "docker.io"]);
+        assert!(said[0].contains(wanted), "{said:?}");
+        assert_eq!(said[1], "docker.io -");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::cache::plan::{Lookup, Plan, PlannedRule};
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{OnError, Rule};
+use crate::config::unusable::Unusable;
 use crate::config::variables::RuleOfVariables;
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
@@ -41,6 +42,7 @@ pub fn get<'t>(
             world.debug(format_args!("`{server}` is under no rule"));
             Answer::not_found()
         }
+        Found::Unread(failure) => Answer::Unread(failure),
         Found::Mistake(failure) => Answer::Failed(failure),
         Found::Rule(rule, cache) => {
             let deadline = Deadline::after(began, rule.deadline);
@@ -69,12 +71,10 @@ pub fn store(world: &World, input: &str) -> Answer {
     if stored.username.is_empty() {
         return Answer::Refused("no credentials username".to_owned());
     }
-    let settings = match config::load_settings(world) {
-        Ok(settings) => settings,
-        Err(failure) => return Answer::Failed(failure),
-    };
+    let settings = config::load_usable_settings(world);
     let server = Server::parse(&stored.server_url).ok();
-    match server.as_ref().and_then(|server| Some((server, settings.rule_for(server)?))) {
+    match server.as_ref().and_then(|server| Some((server, settings.find(server)?))) {
+        None if let Some(failure) = settings.unread() => Answer::Failed(failure.clone()),
         None => Answer::Failed(Failure::new(
             "quayfed keeps no credentials: this server is under none of its rules",
             "name quayfed under `credHelpers` for its own registries only, not as `credsStore`",
@@ -99,10 +99,12 @@ pub fn erase(world: &World, asked: &str) -> Answer {
     let (Ok(server), Some(cache)) = (Server::parse(asked), Cache::open(world)) else {
         return Answer::Done;
     };
-    let over = config::load_settings(world).ok().and_then(|settings| {
-        let rules = settings.rules.into_keys();
-        rules.filter(|rule| rule.covers(&server)).max_by_key(|rule| rule.path().len())
-    });
+    let settings = config::load_usable_settings(world);
+    // Where a file cannot be used that may have a longer rule, what was kept under any is removed.
+    let is_known =
+        !settings.unusable.iter().any(|file| file.is_unread() || file.names(server.host()));
+    let rules = settings.rules.into_keys().filter(|rule| is_known && rule.covers(&server));
+    let over = rules.max_by_key(|rule| rule.path().len());
     cache.erase(server.host(), |rule| {
         server.covers(rule)
             || over.as_ref().map_or_else(|| rule.covers(&server), |over| over == rule)
@@ -131,6 +133,8 @@ enum Found<'a> {
     Rule(Box<Rule>, Option<Cache<'a>>),
     /// No rule.
     NotOurs,
+    /// No rule, but a file could not be read.
+    Unread(Failure),
     /// A mistake.
     Mistake(Failure),
 }
@@ -143,9 +147,14 @@ fn find<'a>(world: &'a World, asked: &str, server: &Server) -> Found<'a> {
 }
 
 fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Found<'a>, Failure> {
-    let search_path = SearchPath::of(world)?;
-    let from_variables = config::rule_from_variables(world)?;
+    let from_variables = match config::rule_from_variables(world) {
+        Ok(rule) => rule,
+        Err(mistake) => without_variables(world, server, mistake)?,
+    };
     let cache = Cache::open(world);
+    let Ok(search_path) = SearchPath::of(world) else {
+        return Ok(read_configuration(world, server, cache, None, from_variables));
+    };
     let file = cache.as_ref().and_then(|cache| cache.plan_file(server.host(), &search_path));
     let plan = file.as_ref().and_then(|file| file.plan(world));
     let has_plan = plan.is_some();
@@ -162,7 +171,8 @@ fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Fo
             }
         }
     }
-    read_configuration(world, server, cache, (!has_plan).then_some(&search_path), from_variables)
+    let plan_for = (!has_plan).then_some(&search_path);
+    Ok(read_configuration(world, server, cache, plan_for, from_variables))
 }
 
 /// Finds the rule in the files, and makes a plan for the next time if it is told for which search
@@ -174,21 +184,52 @@ fn read_configuration<'a>(
     cache: Option<Cache<'a>>,
     plan_for: Option<&SearchPath>,
     from_variables: Option<Box<RuleOfVariables>>,
-) -> Result<Found<'a>, Failure> {
+) -> Found<'a> {
     let read = world.clock.wall();
-    let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
+    let Configuration { mut settings, fingerprint, notices } = config::load_usable(world);
     for notice in notices {
         world.warn(notice);
     }
-    if let (Some(cache), Some(search_path)) = (&cache, plan_for) {
+    // What a file that cannot be used has for other hosts is not known to a plan.
+    if let (Some(cache), Some(search_path), []) = (&cache, plan_for, &settings.unusable[..]) {
         cache.keep_plan(server.host(), search_path, fingerprint, &settings, read);
     }
+    // Whatever the files say of this very server is replaced.
+    let replaces_all = from_variables.as_ref().is_some_and(|rule| rule.0 == *server);
     settings.rules.extend(from_variables.map(|rule| *rule));
-    Ok(match settings.rule_for(server) {
-        None => Found::NotOurs,
-        Some(Err(failure)) => Found::Mistake(failure.clone()),
-        Some(Ok(rule)) => Found::Rule(Box::new(rule.clone()), cache),
-    })
+    for file in settings.unusable.iter().filter(|file| !file.names(server.host())) {
+        warn_of(world, server, file);
+    }
+    let found = if replaces_all {
+        settings.rule_for(server).map(Result::as_ref)
+    } else {
+        settings.find(server)
+    };
+    match (found, settings.unread()) {
+        (None, None) => Found::NotOurs,
+        (None, Some(failure)) => Found::Unread(failure.clone()),
+        (Some(Err(failure)), _) => Found::Mistake(failure.clone()),
+        (Some(Ok(rule)), _) => Found::Rule(Box::new(rule.clone()), cache),
+    }
+}
+
+/// No rule of variables, unless it may have been meant for this server (rule R33).
+#[cold]
+fn without_variables(
+    world: &World,
+    server: &Server,
+    mistake: Failure,
+) -> Result<Option<Box<RuleOfVariables>>, Failure> {
+    let unusable = config::unusable_variables(world, mistake);
+    if unusable.names(server.host()) {
+        return Err(unusable.failure);
+    }
+    warn_of(world, server, &unusable);
+    Ok(None)
+}
+
+fn warn_of(world: &World, server: &Server, unusable: &Unusable) {
+    world.warn(format_args!("`{server}` is answered without it: {}", unusable.failure));
 }
 
 /// What a plan and the variables have for a server.

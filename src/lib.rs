@@ -171,7 +171,7 @@ fn tell_parsed(world: &World, error: &clap::Error) -> u8 {
 fn finish(world: &World, answer: &Answer, began: Duration) -> u8 {
     let took = world.clock.boot().saturating_sub(began).as_millis();
     match answer {
-        Answer::Failed(failure) | Answer::Anonymous(failure) => {
+        Answer::Failed(failure) | Answer::Anonymous(failure) | Answer::Unread(failure) => {
             world.error(format_args!("failed after {took} ms: {failure}"));
         }
         _ => world.info(format_args!("answered after {took} ms")),

@@ -47,6 +47,8 @@ pub enum Answer {
     Miscalled(String, Failure),
     /// "Not found", after a failure that the operator chose to go on without credentials from.
     Anonymous(Failure),
+    /// "Not found", since nothing that could be read says otherwise: a file could not be.
+    Unread(Failure),
     /// A failure of ours.
     Failed(Failure),
 }
@@ -91,7 +93,7 @@ impl Answer {
             Self::List(json) => json.into(),
             Self::Done => Printable::lines(""),
             Self::Text(text) | Self::Refused(text) | Self::Miscalled(text, _) => line(text),
-            Self::Anonymous(_) => line(NOT_FOUND),
+            Self::Anonymous(_) | Self::Unread(_) => line(NOT_FOUND),
             Self::Failed(failure) => line(failure.cause()),
         }
     }
@@ -99,7 +101,7 @@ impl Answer {
     /// What goes to standard error, whether or not anybody asked for a log.
     pub fn stderr(&self) -> Printable<'static> {
         Printable::lines(match self {
-            Self::Failed(failure) | Self::Miscalled(_, failure) => {
+            Self::Failed(failure) | Self::Unread(failure) | Self::Miscalled(_, failure) => {
                 format!("{PROGRAM}: {}\nhint: {}\n", failure.cause(), failure.hint())
             }
             Self::Anonymous(failure) => format!(
@@ -116,7 +118,11 @@ impl Answer {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Credentials(_) | Self::List(_) | Self::Done | Self::Text(_) => 0,
-            Self::Refused(_) | Self::Miscalled(..) | Self::Anonymous(_) | Self::Failed(_) => 1,
+            Self::Refused(_)
+            | Self::Miscalled(..)
+            | Self::Anonymous(_)
+            | Self::Unread(_)
+            | Self::Failed(_) => 1,
         }
     }
 }

@@ -445,7 +445,7 @@ impl Walk<'_> {
     fn configuration(&self) -> Result<Passed<Rule>, Failed> {
         let world = self.world;
         SearchPath::of(world)?;
-        let Configuration { mut settings, fingerprint, notices } = config::load(world)?;
+        let Configuration { mut settings, fingerprint, notices } = config::load_usable(world);
         let mut details: Vec<Detail> = fingerprint
             .files()
             .filter(|(path, is_there)| *is_there && !path.ends_with("config.d"))
@@ -455,7 +455,13 @@ impl Walk<'_> {
             details.push(Detail::new("read: no file"));
         }
         details.extend(notices.into_iter().map(|text| Detail::marked(Mark::Unknown, text)));
-        settings.rules.extend(config::rule_from_variables(world)?.map(|rule| *rule));
+        match config::rule_from_variables(world) {
+            Ok(rule) => settings.rules.extend(rule.map(|rule| *rule)),
+            Err(mistake) => settings.unusable.push(config::unusable_variables(world, mistake)),
+        }
+        details.extend(settings.unusable.iter().map(|file| {
+            Detail::marked(Mark::Unknown, format!("cannot be used: {}", file.failure))
+        }));
         match choose(&settings, self.arguments.registry.as_ref()) {
             Err(failure) => Err(Failed { failure, details }),
             Ok(rule) => {
@@ -684,6 +690,9 @@ fn is_anew(step: &Step) -> bool {
 fn choose(settings: &Settings, registry: Option<&Server>) -> Result<Rule, Failure> {
     let known: Vec<String> = settings.rules.keys().map(|server| format!("`{server}`")).collect();
     let Some(server) = registry else {
+        if let Some(file) = settings.unusable.first() {
+            return Err(file.failure.clone());
+        }
         return match settings.rules.first_key_value() {
             Some((_, rule)) if settings.rules.len() == 1 => rule.clone(),
             Some((server, _)) => Err(Failure::new(
@@ -696,15 +705,17 @@ fn choose(settings: &Settings, registry: Option<&Server>) -> Result<Rule, Failur
             )),
         };
     };
-    settings.rule_for(server).cloned().unwrap_or_else(|| {
-        Err(Failure::new(
+    match (settings.find(server), settings.unread()) {
+        (Some(rule), _) => rule.cloned().map_err(Clone::clone),
+        (None, Some(failure)) => Err(failure.clone()),
+        (None, None) => Err(Failure::new(
             format!("`{server}` is under no rule, so clients go on without credentials"),
             match &known[..] {
                 [] => format!("write a configuration, such as by {PROGRAM} init"),
                 known => format!("there are rules for {}", known.join(", ")),
             },
-        ))
-    })
+        )),
+    }
 }
 
 /// Whether a file has the table of a rule that is written elsewhere.

@@ -80,10 +80,17 @@ pub(super) fn run(
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
-    let meant = meant(world, &config::load_settings(world)?, &arguments.registries)?;
+    let settings = config::load_usable_settings(world);
+    // What a file that cannot be used may have is not renewed, and the rest is.
+    let unusable: Vec<Failure> =
+        settings.unusable.iter().map(|file| file.failure.clone()).collect();
+    let meant = meant(world, &settings, &arguments.registries)?;
+    if let ([], [failure, ..]) = (&meant[..], &unusable[..]) {
+        return Err(failure.clone());
+    }
     if meant.is_empty() {
         if arguments.json {
-            terminal.json(&json::of(&[]));
+            terminal.json(&json::of(&[], &[]));
         } else if !arguments.system {
             terminal.line("No registry is configured: there is nothing to renew.");
         }
@@ -116,11 +123,15 @@ pub(super) fn run(
         terminal.end_progress();
     }
     if arguments.json {
-        terminal.json(&json::of(&outcomes));
+        terminal.json(&json::of(&outcomes, &unusable));
     } else {
+        for failure in &unusable {
+            words::failure(terminal, failure, "");
+        }
         tell(terminal, &outcomes, arguments.system);
     }
-    let has_failed = outcomes.iter().any(|(_, outcome)| outcome.is_failure());
+    let has_failed =
+        !unusable.is_empty() || outcomes.iter().any(|(_, outcome)| outcome.is_failure());
     Ok(if has_failed { FAILED } else { WELL })
 }
 
@@ -174,6 +185,9 @@ fn meant(world: &World, settings: &Settings, names: &[String]) -> Result<Vec<Mea
             .max_by_key(|rule| rule.path().len());
         let beneath = settings.rules.keys().filter(|rule| asked.covers(rule));
         let of_name: Vec<_> = over.into_iter().chain(beneath).collect();
+        if let Some(Err(mistake)) = settings.find(&asked) {
+            return Err(mistake.clone());
+        }
         if of_name.is_empty() {
             return Err(Failure::new(
                 format!("`{asked}` is under none of the configuration's rules"),
@@ -188,7 +202,7 @@ fn meant(world: &World, settings: &Settings, names: &[String]) -> Result<Vec<Mea
         .iter()
         .filter(|(server, _)| is_meant(server))
         .map(|(server, rule)| {
-            let rule = match rule {
+            let rule = match settings.find(server).unwrap_or(rule.as_ref()) {
                 Err(mistake) => Err(Outcome::Broken(mistake.clone())),
                 Ok(rule) => match variable_of_elsewhere(world, rule) {
                     Some(variable) if names.is_empty() => Err(Outcome::OfElsewhere(variable)),

@@ -16,7 +16,7 @@ use crate::cache::inventory::Holding;
 use crate::cache::{self, Cache};
 use crate::command::{FAILED, WELL};
 use crate::config;
-use crate::config::settings::Rule;
+use crate::config::settings::{Rule, Settings};
 use crate::failure::Failure;
 use crate::identity;
 use crate::moment::Moment;
@@ -53,12 +53,13 @@ States:
 
 Exit codes:
   0  no rule needs attention; with --metrics, whatever they say
-  1  a rule has a mistake, or the last renewal under one has failed
+  1  a file or rule is wrong, or the last renewal under one has failed
   2  not called as this help says
 
 --json and --metrics are described in docs/scripts.md of the documentation.";
 
 /// Shows it.
+#[expect(clippy::unnecessary_wraps, reason = "every command is called alike")]
 pub(super) fn run(
     world: &World,
     terminal: &mut Terminal,
@@ -73,18 +74,21 @@ pub(super) fn run(
         terminal.write(&metrics::of(&holdings, cache_notice.is_some(), uid, now));
         return Ok(WELL);
     }
+    let settings = config::load_usable_settings(world);
     let report = Report {
         cache: cache.as_ref().map(|cache| cache.path().display().to_string()),
         cache_notice,
         now,
-        rows: rows(world, holdings)?,
+        rows: rows(world, &settings, holdings),
+        unusable: settings.unusable.iter().map(|file| file.failure.clone()).collect(),
     };
     if arguments.json {
         terminal.json(&json::of(&report));
     } else {
         screen::draw(terminal, &report);
     }
-    Ok(if report.rows.iter().any(Row::needs_attention) { FAILED } else { WELL })
+    let is_well = report.unusable.is_empty() && !report.rows.iter().any(Row::needs_attention);
+    Ok(if is_well { WELL } else { FAILED })
 }
 
 /// Everything that is shown.
@@ -94,6 +98,8 @@ struct Report {
     cache_notice: Option<Failure>,
     now: Moment,
     rows: Vec<Row>,
+    /// Why files of the configuration cannot be used.
+    unusable: Vec<Failure>,
 }
 
 /// One token, or one rule without any.
@@ -171,14 +177,13 @@ impl Row {
 }
 
 /// The rows: rule by rule, then what is kept under none of them.
-fn rows(world: &World, mut holdings: Vec<Holding>) -> Result<Vec<Row>, Failure> {
-    let mut settings = config::load(world)?.settings;
-    settings.rules.extend(config::rule_from_variables(world)?.map(|rule| *rule));
+fn rows(world: &World, settings: &Settings, mut holdings: Vec<Holding>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (server, rule) in &settings.rules {
-        match rule {
-            Ok(rule) => rows.extend(rows_of(world, rule, &mut holdings)),
-            Err(mistake) => rows.push(Row {
+    for server in settings.rules.keys() {
+        match settings.find(server) {
+            None => {}
+            Some(Ok(rule)) => rows.extend(rows_of(world, rule, &mut holdings)),
+            Some(Err(mistake)) => rows.push(Row {
                 registry: server.clone(),
                 robot: None,
                 rule: Ruled::Broken(mistake.clone()),
@@ -194,7 +199,7 @@ fn rows(world: &World, mut holdings: Vec<Holding>) -> Result<Vec<Row>, Failure> 
     // A failure of a rule that is gone is nobody's any more.
     holdings.retain(|holding| holding.entry.is_some() || holding.held_until.is_some());
     rows.extend(holdings.iter().map(|holding| row(world, holding, None, None)));
-    Ok(rows)
+    rows
 }
 
 /// The rows of a rule, whose holdings are taken out.

@@ -39,7 +39,11 @@ impl<'a> Document<'a> {
     pub(super) fn parse(path: &'a Path, text: &'a str) -> Result<Self, Failure> {
         let lines = Lines::of(text);
         match DeTable::parse(text) {
-            Ok(root) => Ok(Self { path, lines, root: root.into_inner() }),
+            Ok(root) => {
+                let document = Self { path, lines, root: root.into_inner() };
+                document.check()?;
+                Ok(document)
+            }
             Err(error) => {
                 let line = lines.at(&error.span().unwrap_or_default());
                 Err(Failure::new(
@@ -50,8 +54,16 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The tables of the file. The error is one that leaves nothing of it to be used (rule R6).
-    pub(super) fn tables(&self) -> Result<Tables<'_>, Failure> {
+    /// The tables of the file.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables {
+            registries: self.registries().unwrap_or_default(),
+            identities: self.identities().unwrap_or_default(),
+        }
+    }
+
+    /// Finds a mistake that leaves nothing of the file to be used.
+    fn check(&self) -> Result<(), Failure> {
         if let Some((key, _)) = by_line(&self.root)
             .into_iter()
             .find(|(key, _)| ![REGISTRY, IDENTITY].contains(&key.get_ref().as_ref()))
@@ -66,7 +78,9 @@ impl<'a> Document<'a> {
                 },
             ));
         }
-        Ok(Tables { registries: self.registries()?, identities: self.identities()? })
+        self.registries()?;
+        self.identities()?;
+        Ok(())
     }
 
     fn registries(&self) -> Result<BTreeMap<Server, Result<Table<'_>, Failure>>, Failure> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::place::Place;
+use super::unusable::Unusable;
 use crate::failure::Failure;
 use crate::robot::RobotName;
 use crate::server::Server;
@@ -20,9 +21,26 @@ use crate::server::Server;
 pub struct Settings {
     /// By the server that a rule is for: the rule, or why it cannot be used.
     pub rules: BTreeMap<Server, Result<Rule, Failure>>,
+    /// The files that cannot be used, the earlier first.
+    pub unusable: Vec<Unusable>,
 }
 
 impl Settings {
+    /// What is said for `server`: the rule with the longest path that covers it, or why there is
+    /// none to be trusted. A file that cannot be used concerns each host that it names: a rule for it
+    /// may stand there (rule R33).
+    pub fn find(&self, server: &Server) -> Option<Result<&Rule, &Failure>> {
+        match self.unusable.iter().find(|file| file.names(server.host())) {
+            Some(file) => Some(Err(&file.failure)),
+            None => self.rule_for(server).map(Result::as_ref),
+        }
+    }
+
+    /// Why a server that nothing is said for may have a rule all the same: a file could not be read.
+    pub fn unread(&self) -> Option<&Failure> {
+        self.unusable.iter().find(|file| file.is_unread()).map(|file| &file.failure)
+    }
+
     /// The rule with the longest path that covers `server`.
     pub fn rule_for(&self, server: &Server) -> Option<&Result<Rule, Failure>> {
         self.rules

@@ -7,6 +7,7 @@ use super::meaning;
 use super::settings::{Bearer, Identity, Rule, Settings};
 use super::suggestion;
 use super::table::{At, Entry, Origin, Table, Value, quoted_host};
+use super::unusable::Unusable;
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::world::World;
@@ -68,6 +69,13 @@ pub fn rule_from_variables(world: &World) -> Result<Option<Box<RuleOfVariables>>
     registry
         .map(|registry| rule_for(world, &String::from_utf8_lossy(registry.expose())))
         .transpose()
+}
+
+/// What is wrong with `QUAYFED_REGISTRY` itself, to be held against the servers that it names.
+#[cold]
+pub fn unusable_variables(world: &World, mistake: Failure) -> Unusable {
+    let registry = world.environment.secret_bytes(REGISTRY);
+    Unusable::with(mistake, registry.as_ref().map_or(b"", |registry| registry.expose()))
 }
 
 #[cold]

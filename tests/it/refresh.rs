@@ -260,6 +260,32 @@ fn a_failure_is_told_to_a_timer_and_what_is_of_elsewhere_is_passed_over() {
 }
 
 #[test]
+fn r33_what_a_file_has_that_cannot_be_used_is_not_renewed_and_the_rest_is() {
+    let sandbox = Sandbox::start();
+    let mut home = home_with_paths(&sandbox, &[]);
+    let host = sandbox.quay().host();
+    let good = std::fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("text");
+    home.configure("[registry.\"broken.example.com\"]\nnot TOML");
+    let file = home.path(".config/quayfed/config.toml").display().to_string();
+    let ran = refresh(&home, &["--system"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains(&format!("{file}:2: ")), "{ran:?}");
+    // Beside a rule of variables, which is no file's.
+    assert!(good.contains(&host));
+    home.set("QUAYFED_REGISTRY", &host);
+    home.set("QUAYFED_ROBOT", "acme+ci");
+    home.set("QUAYFED_CA_FILE", home.path("ca.pem").to_str().expect("text"));
+    home.set("QUAYFED_ISSUER", sandbox.issuer().url());
+    home.set("QUAYFED_CLIENT_ID", crate::binary::CLIENT);
+    home.set("QUAYFED_CLIENT_SECRET", crate::binary::SECRET);
+    let ran = refresh(&home, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("renewed") && ran.stdout.contains(&format!("{file}:2: ")),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_script_is_told_how_it_went_with_each_rule() {
     let sandbox = Sandbox::start();
     let home = home_with_paths(&sandbox, &["one"]);
@@ -297,7 +323,10 @@ fn a_script_is_told_how_it_went_with_each_rule() {
         );
     }
     home.configure("");
-    assert_eq!(refresh(&home, &["--json"]).stdout, "{\"version\":1,\"rules\":[]}\n");
+    assert_eq!(
+        refresh(&home, &["--json"]).stdout,
+        "{\"version\":1,\"rules\":[],\"unusable_files\":[]}\n"
+    );
 }
 
 #[test]

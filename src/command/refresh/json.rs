@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::command::json::{Told, line};
+use crate::failure::Failure;
 use crate::printable::JsonLine;
 use crate::robot_token::{NotRenewed, Renewal};
 use crate::server::Server;
@@ -13,14 +14,19 @@ use crate::server::Server;
 const VERSION: u32 = 1;
 
 /// How it went.
-pub(super) fn of(outcomes: &[(Server, Outcome)]) -> JsonLine {
-    line(&Report { version: VERSION, rules: outcomes.iter().map(Rule::of).collect() })
+pub(super) fn of(outcomes: &[(Server, Outcome)], unusable: &[Failure]) -> JsonLine {
+    line(&Report {
+        version: VERSION,
+        rules: outcomes.iter().map(Rule::of).collect(),
+        unusable_files: unusable.iter().map(Told::of).collect(),
+    })
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
     version: u32,
     rules: Vec<Rule<'a>>,
+    unusable_files: Vec<Told<'a>>,
 }
 
 #[derive(Serialize)]

@@ -20,6 +20,7 @@ pub(super) fn of(report: &Report) -> JsonLine {
         time: timestamp(report.now.wall()),
         cache: report.cache.as_deref(),
         cache_notice: report.cache_notice.as_ref().map(Told::of),
+        unusable_files: report.unusable.iter().map(Told::of).collect(),
         tokens: report.rows.iter().map(|row| Token::of(row, report.now)).collect(),
     };
     line(&written)
@@ -31,6 +32,7 @@ struct Status<'a> {
     time: String,
     cache: Option<&'a str>,
     cache_notice: Option<Told<'a>>,
+    unusable_files: Vec<Told<'a>>,
     tokens: Vec<Token<'a>>,
 }
 

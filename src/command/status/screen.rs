@@ -26,6 +26,13 @@ pub(super) fn draw(terminal: &mut Terminal, report: &Report) {
         paragraph(terminal, Tone::Warning, notice.cause(), "");
         paragraph(terminal, Tone::Faint, &format!("hint: {}", notice.hint()), "");
     }
+    for unusable in &report.unusable {
+        paragraph(terminal, Tone::Bad, unusable.cause(), "");
+        paragraph(terminal, Tone::Faint, &format!("hint: {}", unusable.hint()), "");
+    }
+    if report.rows.is_empty() && !report.unusable.is_empty() {
+        return;
+    }
     if report.rows.is_empty() {
         terminal.line("Nothing is cached, and no registry is configured.");
         paragraph(terminal, Tone::Faint, &format!("to begin: {PROGRAM} init --help"), "");
