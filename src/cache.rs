@@ -95,9 +95,9 @@ impl<'a> Cache<'a> {
 
     /// A lock file is taken before it is removed: whoever holds it is still at work.
     fn remove_leftover(&self, name: &Name) {
-        if name.kind() == Kind::Lock {
+        if matches!(name.kind(), Kind::Lock | Kind::NextLock) {
             let Ok(lock) = self.folder.lock_file(name) else { return };
-            if lock.try_lock().is_ok_and(|taken| taken) {
+            if lock.try_lock().is_ok_and(|taken| taken) && self.folder.is_named(&lock, name) {
                 let _ = self.folder.remove(name);
             }
         } else {

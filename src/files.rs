@@ -323,6 +323,20 @@ impl PrivateFolder {
         Ok(names)
     }
 
+    /// Whether this is still the file that has this name, and not one that lost it to another. A lock
+    /// on one that did keeps nobody out.
+    pub fn is_named(&self, lock: &LockFile, name: &str) -> bool {
+        let named = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW);
+        let own = rustix::fs::fstat(&lock.file);
+        matches!((named, own), (Ok(named), Ok(own))
+            if named.st_ino == own.st_ino && named.st_dev == own.st_dev)
+    }
+
+    /// Gives a file another name, in the place of what had that.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
     /// When a file's content last changed, in seconds since 1970.
     pub fn modified(&self, name: &str) -> Option<i64> {
         let status = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -455,11 +469,6 @@ impl LockFile {
             Err(error) if error.kind() == fs2::lock_contended_error().kind() => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether the file still has its name. A lock on one that was removed keeps nobody out.
-    pub fn has_its_name(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
     }
 
     /// What is written in it, at most `cap` bytes.

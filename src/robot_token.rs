@@ -32,6 +32,8 @@ use silence::Silence;
 const AGING_BUDGET: Duration = Duration::from_secs(5);
 /// How long before its own deadline a waiter stops waiting.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// By how much a step may last longer than its time on a host that is busy.
+const FOR_A_BUSY_HOST: Duration = Duration::from_millis(500);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_hours(24);
 
@@ -309,7 +311,7 @@ impl Refresh<'_> {
             Turned::Waited(failure) => return Err(Unrenewed::Failed(failure)),
         };
         let given = deadline.left(self.world.clock.boot());
-        match self.ask(patience, deadline) {
+        match self.ask(turn.as_ref(), patience, deadline) {
             Ok(entry) => {
                 if let (Some(cache), Some(room)) = (self.cache, room)
                     && let Err(error) = cache.keep_entry(room, &self.key, &entry)
@@ -322,7 +324,10 @@ impl Refresh<'_> {
                 Ok(entry)
             }
             Err(failed) => {
+                // What somebody else got since we came, Quay has given for a robot that it knew.
+                let newer = self.entry().filter(|entry| self.is_since_we_came(entry.obtained));
                 if failed.kind == StepFailureKind::RobotUnknown
+                    && newer.is_none()
                     && let Some(cache) = self.cache
                 {
                     cache.drop_entry(&self.key);
@@ -335,7 +340,10 @@ impl Refresh<'_> {
                     }
                     Some(turn) => turn.abandoned(),
                 }
-                Err(Unrenewed::of(failed.kind, failed.failure))
+                match newer {
+                    Some(_) => Err(Unrenewed::Failed(failed.failure)),
+                    None => Err(Unrenewed::of(failed.kind, failed.failure)),
+                }
             }
         }
     }
@@ -358,15 +366,22 @@ impl Refresh<'_> {
                     ));
                     return Turned::Alone(cache.reserve_entry().ok());
                 }
-                Taken::Theirs if self.is_early_try(patience) => {
-                    return Turned::Theirs;
-                }
                 Taken::Theirs => {}
             }
-            let now = self.world.clock.boot();
-            if silence.is_over(&cache.lock_state(&self.key), now) {
-                self.world.info("whoever renews the token does not get on: going on alone");
-                return Turned::Alone(cache.reserve_entry().ok());
+            let (state, now) = (cache.lock_state(&self.key), self.world.clock.boot());
+            if self.is_early_try(patience) && !state.is_overdue(now) {
+                return Turned::Theirs;
+            }
+            if silence.is_over(&state, now) {
+                self.world.info("whoever renews the token does not get on: taking their place");
+                match cache.take_over(&self.key, &state, deadline) {
+                    Taken::Ours(turn) => return self.begin(cache, turn, patience),
+                    Taken::Theirs if !silence.is_hopeless(now) => {}
+                    Taken::Theirs | Taken::Useless(_) => {
+                        self.world.info("their place cannot be taken: going on alone");
+                        return Turned::Alone(cache.reserve_entry().ok());
+                    }
+                }
             }
             if deadline.left(now) <= LAST_LOOK {
                 return self.last_look();
@@ -460,12 +475,25 @@ impl Refresh<'_> {
         }
     }
 
-    /// The two questions: the provider's token, then Quay's.
-    fn ask(&self, patience: Patience, deadline: Deadline) -> Result<Entry, StepFailure> {
+    /// The two questions: the provider's token, then Quay's. Of each is said until when it must have
+    /// been answered: then those who wait need not wait for all of our deadline to see that we hang.
+    fn ask(
+        &self,
+        turn: Option<&Turn>,
+        patience: Patience,
+        deadline: Deadline,
+    ) -> Result<Entry, StepFailure> {
+        let hold_for = |step: Duration| {
+            let end = Deadline::after(self.world.clock.boot(), step + FOR_A_BUSY_HOST);
+            if let Some(turn) = turn {
+                turn.hold_until(end.min(deadline));
+            }
+        };
         let identity = &self.rule.identity;
         let boot = self.world.clock.boot();
         let discovery = self.discovery();
         if identity::asks_network(&identity.source) {
+            hold_for(identity.timeout);
             exchange::connect_ahead(self.transport, self.rule);
         }
         let fetched = identity::fetch(
@@ -479,12 +507,13 @@ impl Refresh<'_> {
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(failed) => {
-                if let (Some(cache), Some(_)) = (self.cache, discovery) {
-                    cache.forget_discovery(&self.key);
+                if let (Some(cache), Some(failed)) = (self.cache, discovery) {
+                    cache.forget_discovery(&self.key, &failed);
                 }
                 return Err(failed);
             }
         };
+        hold_for(self.rule.exchange_timeout);
         let obtained = self.world.now();
         let probe = match patience {
             Patience::Spent => Probe::WithinDeadline(deadline),

@@ -149,6 +149,15 @@ impl LockState {
         }
     }
 
+    fn held_until(deadline: Deadline) -> Self {
+        Self::HeldUntil(u64::try_from(deadline.boot().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether somebody says to have got it until a time that has passed at `now` of the boot clock.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        matches!(self, Self::HeldUntil(until) if Duration::from_millis(*until) < now)
+    }
+
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
         match self {
             Self::Empty => Zeroizing::default(),
@@ -158,7 +167,8 @@ impl LockState {
 }
 
 /// The lock of an entry, held. While it is, its file says until when; before it is let go, the file
-/// is cleared or tells of a failure. A deadline left behind would send a waiter off alone.
+/// is cleared or tells of a failure. Whoever has not got on by then loses it: another file has its
+/// name then, and what is written into this one is read by nobody.
 #[derive(Debug)]
 pub struct Turn {
     lock: LockFile,
@@ -168,6 +178,12 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Says anew until when we hold it.
+    pub fn hold_until(&self, deadline: Deadline) {
+        // Where it cannot be written, what was said before holds.
+        let _ = self.lock.write(&LockState::held_until(deadline).bytes());
+    }
+
     /// Ends the turn with a success: nothing is remembered.
     pub fn succeeded(self) {
         self.settle(&LockState::Empty);
@@ -241,8 +257,12 @@ impl Cache<'_> {
             match lock.try_lock() {
                 Ok(false) => return Taken::Theirs,
                 Err(error) => return Taken::Useless(error),
-                Ok(true) if !lock.has_its_name() => {}
-                Ok(true) => return self.hold(lock, deadline),
+                Ok(true) if !self.folder.is_named(&lock, &name) => {}
+                Ok(true) => {
+                    let before = lock.read(LARGEST).map(|bytes| self.state_of(&bytes));
+                    let turn = hold(lock, before.unwrap_or_default(), deadline);
+                    return turn.map_or_else(Taken::Useless, Taken::Ours);
+                }
             }
         }
         Taken::Useless(io::Error::other("the lock file is removed again and again"))
@@ -259,14 +279,41 @@ impl Cache<'_> {
         }
     }
 
-    fn hold(&self, lock: LockFile, deadline: Deadline) -> Taken {
-        let before = lock.read(LARGEST).map_or(LockState::Empty, |bytes| self.state_of(&bytes));
-        let until = u64::try_from(deadline.boot().as_millis()).unwrap_or(u64::MAX);
-        match lock.write(&LockState::HeldUntil(until).bytes()) {
-            Ok(()) => Taken::Ours(Turn { lock, is_settled: Cell::new(false), before }),
-            Err(error) => Taken::Useless(error),
+    /// Takes the place of whoever holds the lock of a key and does not get on, in the state `stuck`:
+    /// for good, by putting another lock file, which is ours, in the place of theirs. One of all who
+    /// try at once succeeds; to the others it is taken, and by whom they see in its new state.
+    pub fn take_over(&self, key: &EntryKey, stuck: &LockState, deadline: Deadline) -> Taken {
+        let (name, next_name) = (key.lock_name(), key.next_lock_name());
+        let next = match self.folder.lock_file(&next_name) {
+            Ok(next) => next,
+            Err(error) => return Taken::Useless(error),
+        };
+        match next.try_lock() {
+            // One that has another name by now is the lock itself.
+            Ok(taken) if !taken || !self.folder.is_named(&next, &next_name) => {
+                return Taken::Theirs;
+            }
+            Ok(_) => {}
+            Err(error) => return Taken::Useless(error),
         }
+        // From here on nobody else can.
+        let taken = self.take_turn(key, deadline);
+        if !matches!(taken, Taken::Theirs) || self.lock_state(key) != *stuck {
+            let _ = self.folder.remove(&next_name);
+            return taken;
+        }
+        let turn = hold(next, stuck.clone(), deadline)
+            .and_then(|turn| self.folder.rename(&next_name, &name).map(|()| turn));
+        if turn.is_err() {
+            let _ = self.folder.remove(&next_name);
+        }
+        turn.map_or_else(Taken::Useless, Taken::Ours)
     }
+}
+
+fn hold(lock: LockFile, before: LockState, deadline: Deadline) -> io::Result<Turn> {
+    lock.write(&LockState::held_until(deadline).bytes())?;
+    Ok(Turn { lock, is_settled: Cell::new(false), before })
 }
 
 #[cfg(test)]

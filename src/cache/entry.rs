@@ -73,6 +73,11 @@ impl EntryKey {
     pub(super) fn lock_name(&self) -> Name {
         self.name(Kind::Lock)
     }
+
+    /// The name of the lock file of whoever is to take the lock's place.
+    pub(super) fn next_lock_name(&self) -> Name {
+        self.name(Kind::NextLock)
+    }
 }
 
 /// An [`EntryKey`] as text, as it is written.
@@ -327,8 +332,9 @@ impl Cache<'_> {
     }
 
     /// Forgets what discovery said, since the endpoint that it named failed.
-    pub fn forget_discovery(&self, key: &EntryKey) {
-        let Some(entry) = self.entry(key).filter(|entry| entry.discovery.is_some()) else { return };
+    pub fn forget_discovery(&self, key: &EntryKey, failed: &KeptDiscovery) {
+        let entry = self.entry(key).filter(|entry| entry.discovery.as_ref() == Some(failed));
+        let Some(entry) = entry else { return };
         let entry = Entry { discovery: None, ..entry };
         let forgotten = self
             .reserve_entry()
@@ -362,7 +368,7 @@ impl Cache<'_> {
                     }
                 }
                 Kind::Lock => self.clear_attempt(name, &is_meant),
-                Kind::Plan | Kind::Temporary => {}
+                Kind::NextLock | Kind::Plan | Kind::Temporary => {}
             }
         }
     }

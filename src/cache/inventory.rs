@@ -52,7 +52,7 @@ impl Files {
     fn count(&mut self, kind: Kind) {
         *match kind {
             Kind::Entry => &mut self.entries,
-            Kind::Lock => &mut self.locks,
+            Kind::Lock | Kind::NextLock => &mut self.locks,
             Kind::Plan => &mut self.plans,
             Kind::Temporary => &mut self.temporary,
         } += 1;
@@ -120,7 +120,7 @@ impl Cache<'_> {
                 Kind::Plan => true,
                 // It may be that of whoever holds a lock.
                 Kind::Temporary => purged.in_use == 0 || self.folder.is_leftover(name, now),
-                Kind::Entry | Kind::Lock => false,
+                Kind::Entry | Kind::Lock | Kind::NextLock => false,
             };
             if is_meant {
                 self.purge_file(name, &mut purged);
@@ -131,16 +131,16 @@ impl Cache<'_> {
 
     fn purge_holding(&self, stem: &str, names: &[Name], purged: &mut Purged) {
         let lock_name = Name::beside(stem, Kind::Lock);
-        // Held until both files are gone: whoever comes meanwhile waits for us. Where locks do not
-        // work, nobody can be waited for.
+        // Held until all are gone: whoever comes meanwhile waits for us. Where locks do not work,
+        // nobody can be waited for.
         let lock = self.folder.lock_file(&lock_name);
         if let Ok(lock) = &lock
-            && matches!(lock.try_lock(), Ok(false))
+            && (matches!(lock.try_lock(), Ok(false)) || !self.folder.is_named(lock, &lock_name))
         {
             purged.in_use += 1;
             return;
         }
-        for name in [Name::beside(stem, Kind::Entry), lock_name] {
+        for name in [Kind::Entry, Kind::NextLock, Kind::Lock].map(|kind| Name::beside(stem, kind)) {
             if names.contains(&name) {
                 self.purge_file(&name, purged);
             } else {
@@ -159,6 +159,6 @@ impl Cache<'_> {
 
 /// What the names of entries and locks begin with.
 fn stems(names: &[Name]) -> BTreeSet<&str> {
-    let of_holdings = names.iter().filter(|it| matches!(it.kind(), Kind::Entry | Kind::Lock));
-    of_holdings.map(Name::stem).collect()
+    let is_of_holding = |kind| matches!(kind, Kind::Entry | Kind::Lock | Kind::NextLock);
+    names.iter().filter(|name| is_of_holding(name.kind())).map(Name::stem).collect()
 }

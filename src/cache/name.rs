@@ -13,6 +13,8 @@ use crate::files::{LockFile, PrivateFolder, Reservation, is_temporary};
 pub(super) enum Kind {
     Entry,
     Lock,
+    /// The lock of whoever takes the place of one that does not get on; soon it is the lock.
+    NextLock,
     Plan,
     Temporary,
 }
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::Entry => ".quayfed.token",
             Self::Lock => ".quayfed.lock",
+            Self::NextLock => ".quayfed.next",
             Self::Plan => ".quayfed.plan",
             Self::Temporary => "",
         }
@@ -37,7 +40,7 @@ impl Kind {
         const DAY: Duration = Duration::from_hours(24);
         match self {
             Self::Temporary => Duration::from_mins(20),
-            Self::Lock => Duration::from_hours(4),
+            Self::Lock | Self::NextLock => Duration::from_hours(4),
             Self::Entry => DAY.saturating_mul(2),
             Self::Plan => DAY.saturating_mul(30),
         }
@@ -52,7 +55,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// The name of an entry or its lock: `settings` is a digest of settings, `bearer` one of what
+    /// The name of an entry, its lock or its next lock: `settings` is a digest of settings, `bearer` one of what
     /// tells its bearer apart.
     pub(super) fn of_entry(kind: Kind, host: &str, settings: &str, bearer: Option<u64>) -> Self {
         let mut text = escaped(host);
@@ -85,7 +88,7 @@ impl Name {
         let kind = if is_temporary(text) {
             Kind::Temporary
         } else {
-            [Kind::Entry, Kind::Lock, Kind::Plan].into_iter().find(|kind| {
+            [Kind::Entry, Kind::Lock, Kind::NextLock, Kind::Plan].into_iter().find(|kind| {
                 text.strip_suffix(kind.suffix()).is_some_and(|it| is_stem(*kind, it))
             })?
         };
@@ -208,6 +211,16 @@ impl Folder {
         self.0.lock_file(&name.text)
     }
 
+    /// See [`PrivateFolder::is_named`].
+    pub(super) fn is_named(&self, lock: &LockFile, name: &Name) -> bool {
+        self.0.is_named(lock, &name.text)
+    }
+
+    /// See [`PrivateFolder::rename`].
+    pub(super) fn rename(&self, from: &Name, to: &Name) -> io::Result<()> {
+        self.0.rename(&from.text, &to.text)
+    }
+
     /// See [`PrivateFolder::reserve`].
     pub(super) fn reserve(&self, size: u64, random: u64) -> io::Result<Reservation<'_>> {
         self.0.reserve(size, random)
@@ -233,7 +246,7 @@ mod tests {
     fn r29_every_name_that_is_made_is_known() {
         for host in ["h", "quay.example.com:8443", "[2001:db8::1]:443", &"a".repeat(253)] {
             for bearer in [None, Some(0), Some(u64::MAX)] {
-                for kind in [Kind::Entry, Kind::Lock] {
+                for kind in [Kind::Entry, Kind::Lock, Kind::NextLock] {
                     let name = Name::of_entry(kind, host, SETTINGS_DIGEST, bearer);
                     assert_eq!(Name::parse(&name.text).as_ref(), Some(&name));
                     assert_eq!(Name::beside(name.stem(), kind), name);

@@ -1,5 +1,6 @@
 //! Many processes at once: one asks, all are answered (R15, R16).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -102,6 +103,85 @@ fn r16_when_the_holder_dies_the_next_one_takes_over_at_once() {
     holder.wait().expect("an end");
 }
 
+/// A configuration in which a holder is overdue soon.
+fn with_short_steps(sandbox: &Sandbox, home: &Home) {
+    let text = crate::binary::configuration(sandbox, home);
+    let text = text.replacen("robot =", "exchange_timeout = \"6s\"\nrobot =", 1);
+    home.configure(&(text + "timeout = \"6s\"\n"));
+}
+
+/// Which of the two questions a holder hangs at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopsAt {
+    Provider,
+    Exchange,
+}
+
+#[test]
+fn r16_a_herd_behind_a_stopped_holder_sends_two_exchanges_at_most_and_never_again() {
+    const SIZE: usize = 150;
+    for stops_at in [StopsAt::Provider, StopsAt::Exchange] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        let host = sandbox.quay().host();
+        with_short_steps(&sandbox, &home);
+        let token_path = sandbox.issuer().token_path();
+        let hang = Fault::Hang;
+        match stops_at {
+            StopsAt::Provider => sandbox.issuer().fault(token_path, hang, Times::Once),
+            StopsAt::Exchange => sandbox.quay().fault(EXCHANGE_PATH, hang, Times::Once),
+        }
+        let mut holder = start(home.helper("get"), &host);
+        let began = Instant::now();
+        let is_there = || match stops_at {
+            StopsAt::Provider => asked(&sandbox).0 == 1,
+            StopsAt::Exchange => asked(&sandbox).1 == 1,
+        };
+        while !is_there() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the holder never asked");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(pid(&holder), Signal::STOP).expect("stopped");
+        let before = asked(&sandbox).1;
+        let began = Instant::now();
+        let ran = ends(herd(&home, &host, SIZE));
+        let mut tokens: Vec<String> = ran.iter().map(Ran::token).collect();
+        tokens.dedup();
+        println!(
+            "{SIZE} gets behind a holder that is stopped at its {stops_at:?}: {:?}, {} exchanges",
+            began.elapsed(),
+            asked(&sandbox).1
+        );
+        assert_eq!(tokens.len(), 1);
+        assert_eq!(asked(&sandbox).1, before + 1, "one in the herd takes the holder's place");
+        assert!(asked(&sandbox).1 <= 2);
+        // At the next expiry the holder is still stopped, and has no place any more.
+        for _ in 0..2 {
+            for entry in crate::simulation::files_ending(&home.cache(), ".token") {
+                std::fs::remove_file(entry).expect("removed");
+            }
+            let before = asked(&sandbox);
+            let began = Instant::now();
+            let mut tokens: Vec<String> =
+                ends(herd(&home, &host, 30)).iter().map(Ran::token).collect();
+            tokens.dedup();
+            assert_eq!(tokens.len(), 1);
+            assert_eq!(asked(&sandbox), (before.0 + 1, before.1 + 1));
+            println!("at the next expiry: {:?}", began.elapsed());
+        }
+        // It wakes long after its time, and fails.
+        let entry = crate::simulation::files_ending(&home.cache(), ".token").remove(0);
+        let lock = crate::simulation::files_ending(&home.cache(), ".lock").remove(0);
+        let read = |path: &std::path::Path| std::fs::read(path).expect("a file");
+        let (kept, before) = (read(&entry), asked(&sandbox).1);
+        kill_process(pid(&holder), Signal::CONT).expect("woken");
+        holder.wait().expect("an end");
+        assert_eq!((read(&entry), read(&lock)), (kept, Vec::new()));
+        home.get(&host).token();
+        assert_eq!(asked(&sandbox).1, before);
+    }
+}
+
 #[test]
 fn r16_when_the_holder_is_stopped_those_who_come_later_go_on_after_its_deadline() {
     let sandbox = Sandbox::start();
@@ -119,13 +199,14 @@ fn r16_when_the_holder_is_stopped_those_who_come_later_go_on_after_its_deadline(
     for one in &ran {
         one.token();
     }
+    assert_eq!(asked(&sandbox), (2, 1));
     assert!(took > Duration::from_secs(3) && took < Duration::from_secs(15), "{took:?}");
     kill_process(pid(&holder), Signal::KILL).expect("killed");
     holder.wait().expect("an end");
 }
 
 #[test]
-fn r16_a_lock_that_says_nothing_for_two_seconds_is_passed_by() {
+fn r16_the_place_of_one_who_says_nothing_for_two_seconds_is_taken_for_good() {
     let sandbox = Sandbox::start();
     let home = at_sandbox(&sandbox);
     let host = sandbox.quay().host();
@@ -133,6 +214,7 @@ fn r16_a_lock_that_says_nothing_for_two_seconds_is_passed_by() {
     home.run("erase", &host);
     // Somebody holds the lock who is no helper: flock(1) of util-linux.
     let lock = crate::simulation::files_ending(&home.cache(), ".lock").remove(0);
+    let place = std::fs::metadata(&lock).expect("a lock file").ino();
     let mut flock = home.command("/usr/bin/flock");
     flock.arg(&lock).args(["sleep", "30"]);
     let mut child = flock.spawn().expect("started");
@@ -145,10 +227,13 @@ fn r16_a_lock_that_says_nothing_for_two_seconds_is_passed_by() {
     while is_free() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let began = Instant::now();
-    home.get(&host).token();
+    let (began, before) = (Instant::now(), asked(&sandbox).1);
+    ends(herd(&home, &host, 20)).iter().for_each(|ran| drop(ran.token()));
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(20), "{took:?}");
+    assert!(took > Duration::from_millis(1500), "{took:?}");
+    assert_eq!(asked(&sandbox).1, before + 1);
+    let now = std::fs::metadata(&lock).expect("a lock file").ino();
+    assert_ne!(now, place, "another file has the name of the one that is held");
     let _ = child.kill();
     child.wait().expect("an end");
 }

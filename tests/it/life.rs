@@ -447,10 +447,110 @@ fn r12_an_aging_token_is_answered_without_waiting_for_whoever_renews_it() {
     assert_eq!(other.scripted.asked(), (0, 0));
 }
 
+/// A host whose gets have less time than an exchange: no holder is overdue before they end.
+fn with_ten_seconds() -> Host {
+    let text = CLIENT_CREDENTIALS.replace("robot =", "deadline = \"10s\"\nrobot =");
+    Host::with(&text, SimulatedClock::new())
+}
+
+#[test]
+fn r16_a_holder_that_wakes_late_undoes_nothing_of_what_its_successor_did() {
+    let refusal = |text: &str| Does::Refuse(400, format!(r#"{{"message":"{text}"}}"#), None);
+    for (what, late) in [
+        ("a token", Does::Well(seconds(0))),
+        ("a robot that is not known", refusal("Could not find robot with specified username")),
+        ("a refusal", refusal("Robot does not have federated login configured")),
+        ("a busy Quay", Does::Refuse(429, String::new(), Some("3000".to_owned()))),
+        ("no time", Does::Well(seconds(3600))),
+        ("no connection", Does::Unreachable),
+    ] {
+        // Cold, and with a token that is due.
+        for minutes_before in [None, Some(43), Some(50)] {
+            let host = Host::new();
+            if let Some(before) = minutes_before {
+                host.token();
+                host.clock.pass(minutes(before));
+            }
+            *host.scripted.quay.borrow_mut() = late.clone();
+            let seen = Rc::new(Cell::new(None));
+            let (tell, clock) = (Rc::clone(&seen), host.clock.clone());
+            let other = Rc::new(Host::with(CLIENT_CREDENTIALS, host.clock.clone()));
+            let (cache, configuration) = (host.cache.clone(), host.configuration.clone());
+            let second = Rc::clone(&other);
+            *host.scripted.meanwhile.borrow_mut() = Some(Box::new(move || {
+                // The holder is stopped for longer than it said that it would take.
+                clock.pass(seconds(16));
+                let mut world = second.world();
+                world.environment = quayfed::world::Environment::of([
+                    ("QUAYFED_CONFIG", configuration.into_os_string()),
+                    ("QUAYFED_CACHE_DIR", cache.clone().into_os_string()),
+                ]);
+                let began = clock.boot();
+                let got = token(&second.get_in(&world, HOST));
+                let took = clock.boot() - began;
+                assert!(took < seconds(1), "the place is taken at once: {took:?}");
+                let entry = fs::read(&files_ending(&cache, ".token")[0]).expect("an entry");
+                tell.set(Some((got, entry)));
+            }));
+            let answered = host.get();
+            let (successors, entry) = seen.take().expect("a successor");
+            assert_eq!(other.scripted.asked(), (1, 1), "{what}");
+            let own = matches!(late, Does::Well(takes) if takes == seconds(0));
+            assert!(own || token(&answered) == successors, "{what} {minutes_before:?}");
+            let now = fs::read(&host.entries()[0]).expect("an entry");
+            assert!(now == entry, "{what}, {minutes_before:?}: the successor's token stays");
+            let lock = files_ending(&host.cache, ".lock").remove(0);
+            assert_eq!(fs::read(lock).expect("a lock file"), b"", "{what}: nothing is remembered");
+            let asked = host.scripted.asked();
+            assert_eq!(host.token(), successors, "{what}");
+            assert_eq!(host.scripted.asked(), asked);
+        }
+    }
+}
+
+#[test]
+fn r16_the_place_of_a_holder_that_is_overdue_is_taken_by_whoever_finds_it_so() {
+    // By an early try too, which waits for nobody: it would be left to the one who is stopped.
+    for (before, budget) in [(Some(43), 5), (Some(50), 25), (None, 25)] {
+        let host = Host::new();
+        let first = before.map(|before| {
+            let first = host.token();
+            host.clock.pass(minutes(before));
+            first
+        });
+        let world = host.world();
+        let cache = Cache::open(&world).expect("a cache");
+        let settings = quayfed::config::load(&world).expect("a configuration").settings;
+        let server = quayfed::server::Server::parse(HOST).expect("a server");
+        let rule = settings.rule_for(&server).expect("a rule").as_ref().expect("a sound one");
+        let key = quayfed::cache::entry::EntryKey::of(rule, None);
+        let until = quayfed::deadline::Deadline::after(host.clock.boot(), seconds(budget));
+        let quayfed::cache::attempt::Taken::Ours(stopped) = cache.take_turn(&key, until) else {
+            panic!("the lock is free")
+        };
+        if before == Some(43) {
+            assert_eq!(Some(host.token()), first, "it is left to who is at it");
+        }
+        host.clock.pass(seconds(budget + 1));
+        let asked = host.scripted.asked().1;
+        let renewed = host.token();
+        assert_ne!(Some(&renewed), first.as_ref());
+        assert_eq!(host.scripted.asked().1, asked + 1);
+        assert_eq!(files_ending(&host.cache, ".next"), [] as [std::path::PathBuf; 0]);
+        // For good: at the next expiry nobody waits for it, and its end says nothing.
+        host.clock.pass(minutes(50));
+        let began = host.clock.boot();
+        host.token();
+        assert_eq!(host.clock.boot(), began, "{before:?}");
+        stopped.abandoned();
+        assert_eq!(files_ending(&host.cache, ".lock").len(), 1);
+    }
+}
+
 #[test]
 fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
     // The one who waits finds, at its last look, what somebody without the lock has kept.
-    let host = Host::new();
+    let host = with_ten_seconds();
     let (cache, configuration) = (host.cache.clone(), host.configuration.clone());
     let seen = Rc::new(Cell::new(false));
     let tell = Rc::clone(&seen);
@@ -467,7 +567,7 @@ fn r16_a_waiter_looks_once_more_at_the_end_of_its_time() {
         };
         let mut world = second.world();
         world.environment = environment();
-        let ends = clock.boot() + seconds(24);
+        let ends = clock.boot() + seconds(9);
         let (keeping, inside) = (Rc::clone(&keeper), environment());
         world.clock = Box::new(Watched {
             clock: clock.clone(),
@@ -671,9 +771,9 @@ fn r11_a_token_file_is_read_at_every_get() {
 
 #[test]
 fn r16_a_waiter_takes_the_holders_success_as_its_own() {
-    let host = Host::new();
+    let host = with_ten_seconds();
     // While this one asks Quay, nobody else may: a second get on the same cache waits for its own
-    // simulated 25 s and gives up without asking.
+    // simulated 10 s and gives up without asking.
     let other = Rc::new(Host::new());
     let asked_meanwhile = Rc::new(Cell::new(None));
     let (cache, configuration) = (host.cache.clone(), host.configuration.clone());
