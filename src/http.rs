@@ -1,9 +1,11 @@
 //! HTTP requests. The only module that names reqwest; anything asynchronous stays inside it.
 
 mod ahead;
+mod attempts;
 pub mod certificate;
 pub mod discovery;
 mod fault;
+mod lookup;
 mod proxy;
 mod retry;
 #[cfg(test)]
@@ -25,9 +27,12 @@ use url::{Origin, Url};
 use crate::config::place::Place;
 use crate::config::settings::{Connection, ProxyChoice};
 use crate::failure::{Failure, StepFailure, StepFailureKind};
+use crate::files;
+use crate::process::limits::{self, Limit};
 use crate::secret::Secret;
 use crate::world::World;
-use ahead::{Ahead, AheadLayer};
+use ahead::{Ahead, AheadLayer, Way};
+use lookup::{LookUp, Resolver};
 use proxy::{Proxy, Route};
 use witness::{Seen, Witness};
 
@@ -153,6 +158,8 @@ pub enum TransportFault {
     ProxySetting,
     /// The client could not be set up otherwise: nothing was sent.
     Setup,
+    /// A limit of this process does not allow it: nothing was sent.
+    Limit(Limit),
     /// The URL's scheme is not allowed: nothing was sent.
     Insecure,
     /// The host's name could not be resolved.
@@ -190,6 +197,7 @@ impl TransportFault {
             | Self::SystemRoots
             | Self::ProxySetting
             | Self::Setup
+            | Self::Limit(_)
             | Self::Insecure => StepFailureKind::Local,
             Self::Timeout => StepFailureKind::Timeout,
             _ => StepFailureKind::Network,
@@ -216,6 +224,7 @@ impl TransportFault {
                 format!("set {proxy} to `\"http://HOST:PORT\"`, or to `\"none\"` for no proxy")
             }
             Self::Setup => "this host lacks something that every connection needs".to_owned(),
+            Self::Limit(limit) => limit.hint().to_owned(),
             Self::Insecure => format!(
                 "use https; http is for tests, to a literal 127.0.0.1 or [::1], with {http} set to \
                  true"
@@ -328,6 +337,7 @@ pub struct HttpTransport<'w> {
     roots: OnceCell<RootCertStore>,
     clients: RefCell<Vec<Rc<Client>>>,
     ahead: RefCell<Option<Ahead>>,
+    look_up: LookUp,
 }
 
 /// What tells one client from another, with the proxy that a URL leads through.
@@ -342,7 +352,7 @@ struct Client {
 
 impl<'w> HttpTransport<'w> {
     /// A transport that has done nothing yet: certificates and runtime are made when needed.
-    pub const fn new(world: &'w World) -> Self {
+    pub fn new(world: &'w World) -> Self {
         Self {
             world,
             seen: None,
@@ -350,6 +360,7 @@ impl<'w> HttpTransport<'w> {
             roots: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
             ahead: RefCell::new(None),
+            look_up: lookup::of_system(),
         }
     }
 
@@ -387,6 +398,9 @@ impl<'w> HttpTransport<'w> {
         if let Some(client) = self.clients.borrow().iter().find(is_known) {
             return Ok(Rc::clone(client));
         }
+        if let Some((limit, text)) = limits::in_the_way() {
+            return Err(TransportError { kind: TransportFault::Limit(limit), text });
+        }
         let client = Rc::new(self.build(connection, proxy)?);
         self.clients.borrow_mut().push(Rc::clone(&client));
         Ok(client)
@@ -410,6 +424,7 @@ impl<'w> HttpTransport<'w> {
             .http1_only()
             .tls_backend_preconfigured(self.tls(roots)?)
             .connector_layer(AheadLayer)
+            .dns_resolver(Resolver(Arc::clone(&self.look_up)))
             // Without this the client would read the environment by itself.
             .no_proxy();
         let builder = match proxy {
@@ -444,20 +459,22 @@ impl<'w> HttpTransport<'w> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| setup(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
+            |error| match Limit::behind(&error) {
+                Some(limit) => TransportError {
+                    kind: TransportFault::Limit(limit),
+                    text: files::describe(&error),
+                },
+                None => setup(&error),
+            },
+        )?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
     fn begin(&self, url: &Url, connection: &Connection) -> Option<Ahead> {
         let (client, _) = self.client_for(url, connection).ok()?;
         let _context = self.runtime().ok()?.enter();
-        // The client does not send HTTP/2 over the connections that it makes: where it has one to
-        // this server already, nothing goes over that.
-        let request = client.http.get(url.clone()).version(reqwest::Version::HTTP_2).send();
-        Ahead::begin(url, client_key(connection), self.world.clock.boot(), request)
+        Ahead::begin(&Way::to(&client.http, url), client_key(connection), self.world.clock.boot())
     }
 
     /// What was begun for a request, if it may still serve.
@@ -472,15 +489,18 @@ impl Transport for HttpTransport<'_> {
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
         let (client, route) = self.client_for(request.url, request.connection)?;
         let sending = send(&client.http, request)?;
-        let sending = ahead::over(self.begun_for(request), sending);
+        let (way, begun) = (Way::to(&client.http, request.url), self.begun_for(request));
+        let (own, ahead) = (way.attempts(), begun.as_ref().map(Ahead::attempts));
+        let sending = ahead::over(begun, way, sending);
         let sent = self.runtime()?.block_on(async {
             // Made inside: a timer belongs to a runtime.
             tokio::time::timeout(request.timeout, sending).await
         });
-        match sent {
-            Ok(reply) => reply.map_err(|error| fault::explain(&error, &route)),
-            Err(_) => Err(fault::timeout(request.timeout)),
+        if let Ok(reply) = sent {
+            return reply.map_err(|error| fault::explain(&error, &route));
         }
+        let attempts = if own.have_begun() { own } else { ahead.unwrap_or(own) };
+        Err(fault::timeout(request.timeout, attempts.waiting(), &route))
     }
 
     fn connect_ahead(&self, url: &Url, connection: &Connection) {

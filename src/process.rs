@@ -1,4 +1,6 @@
-//! What the program does to its own process before it touches a secret.
+//! What the program does to its own process before it touches a secret, and what that is allowed.
+
+pub mod limits;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

@@ -21,6 +21,7 @@ mod keys;
 mod needs;
 mod quay;
 mod server;
+mod silent;
 mod tls;
 mod token;
 
@@ -37,6 +38,7 @@ pub use issuer::{AuthMethod, Client, Issuer, TokenRequest};
 pub use keys::Algorithm;
 pub use needs::{Need, lacks, nothing_may_be_skipped};
 pub use quay::{EXCHANGE_PATH, HEALTH_PATH, Quay, Version};
+pub use silent::Silent;
 pub use token::{KeyId, SignedBy, TokenShape, claims_of};
 
 /// The subject of a default token, and the one that the default robots are bound to.

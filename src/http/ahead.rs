@@ -5,6 +5,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tower_service::Service;
 use url::{Origin, Url};
 
 use super::ClientKey;
+use super::attempts::{ADDRESS, Address, AnyError, Attempt, Attempts, race};
 
 /// How old a connection may be. There are proxies that give up one that says nothing after 10 s.
 const LONGEST_AGE: Duration = Duration::from_secs(5);
@@ -30,31 +32,84 @@ tokio::task_local! {
 /// What a connector is told to do.
 #[derive(Default)]
 enum Mode {
-    /// To connect for the request.
+    /// To connect, and no more is known.
     #[default]
-    Connect,
+    Untold,
+    /// To connect for the request.
+    Connect(Way),
     /// To begin a connection and to hand it over: nothing is sent.
-    Begin,
-    /// That was done.
+    Begin(Way),
+    /// To begin a connection to one address and to hand it over: nothing is sent.
+    BeginAt(Address),
+    /// One of these was done.
     Begun(Connecting),
-    /// To take this connection, if it serves.
-    Take(Connecting),
+    /// To take this connection, if it serves, and else to connect.
+    Take(Connecting, Way),
+}
+
+/// How connections of a client to a server are begun, and what became of those to its addresses.
+#[derive(Clone)]
+pub(super) struct Way {
+    client: reqwest::Client,
+    url: Url,
+    attempts: Arc<Attempts>,
+}
+
+impl Way {
+    /// The way of a request to this URL.
+    pub(super) fn to(client: &reqwest::Client, url: &Url) -> Self {
+        Self { client: client.clone(), url: url.clone(), attempts: Arc::default() }
+    }
+
+    /// What is known of the server's addresses.
+    pub(super) fn attempts(&self) -> Arc<Attempts> {
+        Arc::clone(&self.attempts)
+    }
+
+    /// Begins a connection by polling a request once: that reaches the connector, which is all it is
+    /// for, and it is dropped unsent. The client does not send HTTP/2 over the connections that it
+    /// makes: where it has one to this server already, nothing goes over that. Call it within a
+    /// runtime's context; the connection goes on whenever that runs.
+    fn begin(&self, mode: Mode) -> Option<Connecting> {
+        let request = self.client.get(self.url.clone()).version(reqwest::Version::HTTP_2).send();
+        let mode = MODE.sync_scope(Cell::new(mode), || {
+            let _ = pin!(request).poll(&mut Context::from_waker(Waker::noop()));
+            MODE.with(Cell::take)
+        });
+        let Mode::Begun(connecting) = mode else { return None };
+        Some(connecting)
+    }
+
+    /// Connects to whichever address answers.
+    async fn connect<C: Send + 'static>(self, fresh: Attempt<C>) -> Result<C, AnyError> {
+        let attempts = self.attempts();
+        let another = |address| {
+            let connecting = self.begin(Mode::BeginAt(address))?;
+            Some(Box::pin(connecting.result()) as Attempt<C>)
+        };
+        race(attempts, fresh, another).await
+    }
 }
 
 /// A connection under way, or what became of it: the connector's result. Dropped, it is given up.
 struct Connecting(JoinHandle<Box<dyn Any + Send>>);
 
 impl Connecting {
+    fn of<C: Send + 'static>(connecting: Attempt<C>) -> Self {
+        Self(tokio::spawn(async { Box::new(connecting.await) as Box<_> }))
+    }
+
+    /// What comes of it.
+    async fn result<C: 'static>(mut self) -> Result<C, AnyError> {
+        let outcome = (&mut self.0).await?.downcast();
+        *outcome.map_err(|_| "a connection of another kind")?
+    }
+
     /// What came of it, for a request that is sent now; nothing where the request has to connect by
     /// itself.
-    async fn outcome<C, E>(mut self) -> Option<Result<C, E>>
-    where
-        C: Read + Unpin + 'static,
-        E: 'static,
-    {
+    async fn outcome<C: Read + Unpin + 'static>(self) -> Option<Result<C, AnyError>> {
         let is_under_way = !self.0.is_finished();
-        let outcome = (&mut self.0).await.ok()?.downcast().ok()?;
-        match *outcome {
+        match self.result().await {
             Ok(connection) => still_silent(connection).await.map(Ok),
             // What fails now is the request's own failure; what failed before may have passed.
             Err(error) => is_under_way.then_some(Err(error)),
@@ -75,25 +130,21 @@ pub(super) struct Ahead {
     client: ClientKey,
     began: Duration,
     connecting: Connecting,
+    attempts: Arc<Attempts>,
 }
 
 impl Ahead {
-    /// Begins a connection to a URL by polling a request to it once: that reaches the connector,
-    /// which is all it is for, and it is dropped unsent. Call it within a runtime's context; the
-    /// connection goes on whenever that runs. `now` is the boot clock's: a server does not wait
+    /// Begins a connection; see [`Way::begin`]. `now` is the boot clock's: a server does not wait
     /// while this host sleeps.
-    pub(super) fn begin(
-        url: &Url,
-        client: ClientKey,
-        now: Duration,
-        request: impl Future,
-    ) -> Option<Self> {
-        let mode = MODE.sync_scope(Cell::new(Mode::Begin), || {
-            let _ = pin!(request).poll(&mut Context::from_waker(Waker::noop()));
-            MODE.with(Cell::take)
-        });
-        let Mode::Begun(connecting) = mode else { return None };
-        Some(Self { origin: url.origin(), client, began: now, connecting })
+    pub(super) fn begin(way: &Way, client: ClientKey, now: Duration) -> Option<Self> {
+        let connecting = way.begin(Mode::Begin(way.clone()))?;
+        let (origin, attempts) = (way.url.origin(), way.attempts());
+        Some(Self { origin, client, began: now, connecting, attempts })
+    }
+
+    /// What is known of the server's addresses.
+    pub(super) fn attempts(&self) -> Arc<Attempts> {
+        Arc::clone(&self.attempts)
     }
 
     /// Whether it was begun for requests such as one to this URL by this client.
@@ -107,9 +158,12 @@ impl Ahead {
     }
 }
 
-/// Sends a request, over the connection that was begun for it if there is one that serves.
-pub(super) async fn over<F: Future>(ahead: Option<Ahead>, request: F) -> F::Output {
-    let mode = ahead.map_or(Mode::Connect, |ahead| Mode::Take(ahead.connecting));
+/// Sends a request by its way, over the connection that was begun for it if there is one that serves.
+pub(super) async fn over<F: Future>(ahead: Option<Ahead>, way: Way, request: F) -> F::Output {
+    let mode = match ahead {
+        None => Mode::Connect(way),
+        Some(ahead) => Mode::Take(ahead.connecting, way),
+    };
     MODE.scope(Cell::new(mode), request).await
 }
 
@@ -134,37 +188,43 @@ pub(super) struct Connector<S> {
 
 impl<S, Server> Service<Server> for Connector<S>
 where
-    S: Service<Server>,
+    S: Service<Server, Error = AnyError>,
     S::Response: Read + Unpin + Send + 'static,
-    S::Error: Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Error = AnyError;
+    type Future = Attempt<S::Response>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), AnyError>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, server: Server) -> Self::Future {
         // It does nothing before it is polled.
-        let fresh = self.inner.call(server);
-        match MODE.try_with(Cell::take).unwrap_or_default() {
-            Mode::Connect | Mode::Begun(_) => Box::pin(fresh),
-            Mode::Begin => {
-                let outcome = async { Box::new(fresh.await) as Box<_> };
-                let begun = Mode::Begun(Connecting(tokio::spawn(outcome)));
-                MODE.with(|mode| mode.set(begun));
-                Box::pin(pending())
+        let fresh: Self::Future = Box::pin(self.inner.call(server));
+        let begun = match MODE.try_with(Cell::take).unwrap_or_default() {
+            Mode::Untold | Mode::Begun(_) => return fresh,
+            Mode::Connect(way) => {
+                // A request whose connection breaks before it is sent connects again.
+                MODE.with(|mode| mode.set(Mode::Connect(way.clone())));
+                return Box::pin(way.connect(fresh));
             }
-            Mode::Take(connecting) => Box::pin(async {
-                match timeout(LONGEST_WAIT, connecting.outcome()).await {
-                    Ok(Some(outcome)) => outcome,
-                    Ok(None) | Err(_) => fresh.await,
-                }
-            }),
-        }
+            Mode::Take(connecting, way) => {
+                return Box::pin(async {
+                    match timeout(LONGEST_WAIT, connecting.outcome()).await {
+                        Ok(Some(outcome)) => outcome,
+                        Ok(None) | Err(_) => way.connect(fresh).await,
+                    }
+                });
+            }
+            Mode::Begin(way) => Connecting::of::<S::Response>(Box::pin(way.connect(fresh))),
+            Mode::BeginAt(address) => {
+                Connecting::of::<S::Response>(Box::pin(ADDRESS.scope(address, fresh)))
+            }
+        };
+        MODE.with(|mode| mode.set(Mode::Begun(begun)));
+        Box::pin(pending())
     }
 }
 

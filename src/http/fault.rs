@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
+use super::attempts::{AllFailed, Waiting};
+use super::lookup::NoThread;
 use super::proxy::Route;
 use super::{TransportError, TransportFault};
 use crate::files::describe;
+use crate::process::limits::Limit;
 
 /// Explains a failed request by the way that it went.
 pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
@@ -39,10 +42,40 @@ pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
     }
 }
 
-/// The fault of a request that took longer than it was given.
-pub(super) fn timeout(given: Duration) -> TransportError {
-    let text = format!("no answer within {}", in_words(given));
+/// The fault of a request that took longer than it was given, and what it waited for in the end.
+pub(super) fn timeout(given: Duration, waiting: Option<Waiting>, route: &Route) -> TransportError {
+    let what = match (waiting, &route.proxy) {
+        (Some(Waiting::Name), None) => " (still waiting for its address)".to_owned(),
+        (Some(Waiting::Name), Some(proxy)) => {
+            format!(" (still waiting for the address of the proxy {proxy})")
+        }
+        (Some(Waiting::Addresses(count @ 2..)), None) => {
+            format!(" from any of its {count} addresses")
+        }
+        (Some(Waiting::Addresses(count @ 2..)), Some(proxy)) => {
+            format!(" through any of the {count} addresses of the proxy {proxy}")
+        }
+        (_, Some(proxy)) => format!(" through the proxy {proxy}"),
+        (_, None) => String::new(),
+    };
+    let text = format!("{}{what}", no_answer(given));
     TransportError { kind: TransportFault::Timeout, text }
+}
+
+/// A time-out as one of the whole step, of which the request had only what was left.
+pub(super) fn timeout_of_step(error: TransportError, given: Duration) -> TransportError {
+    let text = error.text;
+    let text = match text.split_once(NO_ANSWER).and_then(|(_, rest)| rest.split_once(' ')) {
+        Some((_, what)) => format!("{} {what}", no_answer(given)),
+        None => no_answer(given),
+    };
+    TransportError { text, ..error }
+}
+
+const NO_ANSWER: &str = "no answer within ";
+
+fn no_answer(given: Duration) -> String {
+    format!("{NO_ANSWER}{}", in_words(given))
 }
 
 /// A duration to two digits or so: `8s`, `7.9s`, `250ms`.
@@ -62,11 +95,20 @@ fn classify(error: &reqwest::Error) -> (TransportFault, String) {
         return of_tls(error);
     }
     let io = chain.iter().rev().find_map(|error| error.downcast_ref::<io::Error>());
+    if let Some(limit) = io.and_then(Limit::behind) {
+        return (TransportFault::Limit(limit), io.map(describe).unwrap_or_default());
+    }
+    if let Some(error) = chain.iter().find_map(|error| error.downcast_ref::<NoThread>()) {
+        return (TransportFault::Limit(Limit::Processes), error.to_string());
+    }
     if error.is_dns() {
         return (TransportFault::Name, of_lookup(io));
     }
     if error.is_connect() || error.is_timeout() {
-        return (TransportFault::Connect, io.map_or_else(|| "no connection".to_owned(), describe));
+        let text = io.map_or_else(|| "no connection".to_owned(), describe);
+        let tried = chain.iter().find_map(|error| error.downcast_ref::<AllFailed>());
+        let tried = tried.map(|all| format!(" ({} addresses tried)", all.tried));
+        return (TransportFault::Connect, text + &tried.unwrap_or_default());
     }
     let text = match io {
         // The library's error of a reply that cannot be parsed cannot be named, only read.

@@ -6,7 +6,7 @@ use time::PrimitiveDateTime;
 use time::macros::format_description;
 use url::Url;
 
-use super::fault::{in_words, timeout};
+use super::fault::{in_words, timeout_of_step};
 use super::{Request, Response, Transport, TransportError, TransportFault};
 use crate::deadline::Deadline;
 use crate::world::World;
@@ -108,11 +108,9 @@ fn send_once(
         Err(error) => world.info(format_args!("{asked} did not answer in {took}: {}", error.text)),
     }
     // What a person is told is the time that the step had, not what its second try had left.
-    reply.map_err(
-        |error| {
-            if error.kind == TransportFault::Timeout { timeout(given) } else { error }
-        },
-    )
+    reply.map_err(|error| {
+        if error.kind == TransportFault::Timeout { timeout_of_step(error, given) } else { error }
+    })
 }
 
 /// Whom a log names: host and path, and the port where it is not the scheme's own.

@@ -1,14 +1,15 @@
 //! Requests, R18 to R21 and R26: time, retries, trust, and what a server may say.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use quayfed_sandbox::{
-    AuthMethod, Client, EXCHANGE_PATH, Fault, Need, Recorded, Sandbox, Times, TokenShape, lacks,
+    AuthMethod, Client, EXCHANGE_PATH, Fault, Need, Recorded, Sandbox, Silent, Times, TokenShape,
+    lacks,
 };
 
 use crate::binary::{
@@ -610,6 +611,47 @@ fn r26_a_name_server_that_does_not_answer_holds_neither_answer_nor_deadline() {
     assert!(took < SOON, "{took:?}: {ran:?}");
     silent.set_nonblocking(true).expect("set");
     assert!(silent.recv(&mut [0; 512]).is_ok(), "it was asked");
+}
+
+#[test]
+fn r35_addresses_that_do_not_answer_cost_a_pull_a_moment() {
+    if lacks(Need::Mounts) {
+        return;
+    }
+    // Provider and Quay are at 127.0.0.1 alone, which the system puts behind IPv6 and before others.
+    for addresses in [&["::1", "127.0.0.1"][..], &["127.0.0.2", "127.0.0.1"]] {
+        let sandbox = Sandbox::start();
+        let home = at_sandbox(&sandbox);
+        let host = sandbox.quay().host();
+        let port = |url: String| url.rsplit(':').next().and_then(|it| it.parse::<u16>().ok());
+        let ports = [port(sandbox.quay().url()), port(sandbox.issuer().url())];
+        let _silent: Vec<Silent> = ports
+            .iter()
+            .flat_map(|port| addresses.iter().map(move |address| (address, port.expect("a port"))))
+            .filter(|(address, _)| **address != "127.0.0.1")
+            .map(|(address, port)| SocketAddr::new(address.parse().expect("an address"), port))
+            .map(|address| Silent::at(address).expect("a silent address"))
+            .collect();
+        let hosts = format!("{} localhost\n", addresses.join(" localhost\n"));
+        let hosts = home.write("hosts", &hosts, 0o644);
+        let uid = crate::binary::uid().to_string();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c"]).arg(format!(
+            "mount --bind {} /etc/hosts && exec setpriv --reuid {uid} --regid {uid} \
+             --clear-groups env -i HOME={} QUAYFED_CACHE_DIR={} QUAYFED_LOG=info {} get",
+            hosts.display(),
+            home.path("").display(),
+            home.cache().display(),
+            program().display()
+        ));
+        let began = Instant::now();
+        let ran = Ran::from(start(command, &host).wait_with_output().expect("an end"));
+        let took = began.elapsed();
+        ran.token();
+        println!("{addresses:?}: a cold get took {took:?}\n{}", ran.stderr);
+        // The provider alone has 8 s.
+        assert!(took < Duration::from_secs(8), "{took:?}: {ran:?}");
+    }
 }
 
 #[test]
