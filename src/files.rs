@@ -13,10 +13,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, open, openat};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::is_hex;
+use crate::process::limits::Limit;
+use crate::process::outlive_file_size_limit;
 
 /// What tells one state of a file from another without reading it: device, inode, size, and the
 /// times of the last change of its content and of its inode in nanoseconds since 1970.
@@ -55,6 +57,16 @@ pub enum InputError {
     NotAFile,
     /// It is larger than its cap, in bytes.
     TooLarge(u64),
+}
+
+impl InputError {
+    /// The limit of this process that keeps it from reading, if that is why.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Unreadable(error) => Limit::behind(error),
+            Self::Absent | Self::NotAFile | Self::TooLarge(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for InputError {
@@ -136,7 +148,7 @@ pub fn list_input(path: &Path) -> Result<InputFolder, InputError> {
 
 fn open_input(path: &Path) -> Result<File, InputError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    match open(path, flags, Mode::empty()) {
         Ok(handle) => Ok(File::from(handle)),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Err(InputError::Absent),
         Err(error) => Err(InputError::Unreadable(error.into())),
@@ -145,7 +157,7 @@ fn open_input(path: &Path) -> Result<File, InputError> {
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(open(path, flags, Mode::empty())?)
 }
 
 /// Opens a log file to append to: made with mode 0600, never followed through a symbolic link, and
@@ -158,7 +170,8 @@ pub fn open_log(path: &Path, owner: u32) -> io::Result<File> {
         | OFlags::NONBLOCK
         | OFlags::CLOEXEC
         | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    outlive_file_size_limit();
+    let file = File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?);
     if is_private(&file.metadata()?, owner) {
         Ok(file)
     } else {
@@ -191,8 +204,8 @@ impl PrivateFolder {
     /// why it does not serve.
     pub fn open(path: &Path, owner: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| why_not_opened(path, error))?;
+        let handle =
+            open(path, flags, Mode::empty()).map_err(|error| why_not_opened(path, error))?;
         let status = rustix::fs::fstat(&handle).map_err(|error| describe(&error.into()))?;
         if status.st_uid != owner {
             return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
@@ -291,9 +304,11 @@ impl PrivateFolder {
     pub fn reserve(&self, size: u64, random: u64) -> io::Result<Reservation<'_>> {
         let name = temporary_name(random);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        outlive_file_size_limit();
         let reservation = Reservation { file: self.open_file(&name, flags)?, name, folder: self };
         // Not fs2's `allocate`: it reads `errno`, which posix_fallocate does not set.
-        match rustix::fs::fallocate(&reservation.file, FallocateFlags::empty(), 0, size) {
+        let file = &reservation.file;
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => {
                 Ok(reservation)
             }
@@ -346,6 +361,7 @@ impl PrivateFolder {
     /// Opens a lock file, which is made where there is none. What stands there and cannot be one
     /// is removed, once.
     pub fn lock_file(&self, name: &str) -> io::Result<LockFile> {
+        outlive_file_size_limit();
         let opened = self.open_lock_file(name)?;
         if let Some(lock) = opened {
             return Ok(lock);
@@ -376,8 +392,8 @@ impl PrivateFolder {
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(File::from(handle))
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(File::from(openat(&self.handle, name, flags, mode)?))
     }
 }
 

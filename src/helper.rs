@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::cache::Cache;
+use crate::cache::freshness::Freshness;
 use crate::cache::plan::{Lookup, Plan, PlannedRule};
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{OnError, Rule};
@@ -12,8 +13,10 @@ use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::Transport;
+use crate::protocol::reserve::Reserve;
 use crate::protocol::{Answer, NO_SERVER, Stored};
 use crate::robot_token;
+use crate::secret::Secret;
 use crate::server::Server;
 use crate::world::World;
 
@@ -47,7 +50,11 @@ pub fn get<'t>(
         Found::Rule(rule, cache) => {
             let deadline = Deadline::after(began, rule.deadline);
             let transport = transport();
-            match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline) {
+            let keep = |token: &Secret<String>, until| {
+                let answer = Answer::credentials(asked, rule.robot.as_str(), token.expose());
+                Reserve::of(answer, until)
+            };
+            match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline, &keep) {
                 Ok(token) => Answer::credentials(asked, rule.robot.as_str(), token.expose()),
                 Err(failure) if rule.on_error == OnError::Anonymous => Answer::Anonymous(failure),
                 Err(failure) => Answer::Failed(failure),
@@ -165,14 +172,38 @@ fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Fo
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
                 let answer = |robot: &str, token: &str| Answer::credentials(asked, robot, token);
-                if let Some(answer) = robot_token::cached(world, cache, &rule, &lookup, answer) {
+                let answer =
+                    robot_token::cached(world, cache, &rule, &lookup, Freshness::Fresh, answer);
+                if let Some(answer) = answer {
                     return Ok(Found::Cached(answer));
                 }
             }
         }
     }
     let plan_for = (!has_plan).then_some(&search_path);
-    Ok(read_configuration(world, server, cache, plan_for, from_variables))
+    Ok(match read_configuration(world, server, cache, plan_for, from_variables) {
+        found @ (Found::Unread(_) | Found::Mistake(_)) if has_plan => {
+            living(world, asked, server).map_or(found, Found::Cached)
+        }
+        found => found,
+    })
+}
+
+/// The answer of a token that lives under a rule whose files are as they were when they were read,
+/// and cannot be read now: something on this host does not let us (R34).
+#[cold]
+fn living(world: &World, asked: &str, server: &Server) -> Option<Answer> {
+    let from_variables = config::rule_from_variables(world).ok()?;
+    let cache = Cache::open(world)?;
+    let search_path = SearchPath::of(world).ok()?;
+    let file = cache.plan_file(server.host(), &search_path)?;
+    let Planned::Lookup(rule, lookup) =
+        planned(file.plan(world)?, from_variables.as_deref(), server)
+    else {
+        return None;
+    };
+    let answer = |robot: &str, token: &str| Answer::credentials(asked, robot, token);
+    robot_token::cached(world, &cache, &rule, &lookup, Freshness::Short, answer)
 }
 
 /// Finds the rule in the files, and makes a plan for the next time if it is told for which search

@@ -137,6 +137,7 @@ fn no_input(verb: &str, when: &str) -> Failure {
 /// touch.
 #[cold]
 fn run_for_people(world: &World, command: &command::Command) -> u8 {
+    process::outlive_file_size_limit();
     let mut terminal = Terminal::of_process(variables(world));
     match command::run(world, &mut terminal, command, cli::parser()) {
         Ok(_) if terminal.is_broken() => command::FAILED,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 use crate::files::way::{Part, PartKind, way_to};
 use crate::files::{self, InputError, read_input};
+use crate::process::limits::Limit;
 use crate::secret::Secret;
 use crate::world::{Gained, World};
 
@@ -66,7 +67,8 @@ pub fn trust_fault(world: &World, path: &Path, metadata: &Metadata, of: Use) -> 
                     path.display(),
                     files::describe(&error)
                 ),
-                "try again; it may have changed just now",
+                Limit::behind(&error)
+                    .map_or("try again; it may have changed just now", Limit::hint),
             ));
         }
     };
@@ -491,6 +493,7 @@ fn unreadable(world: &World, path: &Path, error: &InputError) -> Failure {
         InputError::NotAFile => "name the file that holds the secret".to_owned(),
         InputError::TooLarge(_) => "write the secret alone into it".to_owned(),
     };
+    let hint = error.limit().map_or(hint, |limit| limit.hint().to_owned());
     Failure::new(format!("the secret file {} {error}", path.display()), hint)
 }
 

@@ -1,6 +1,8 @@
 //! The credential-helper protocol on the wire: the fixed texts, the server on standard input, the
 //! answer on standard output.
 
+pub mod reserve;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;

@@ -19,6 +19,7 @@ use crate::http::Transport;
 use crate::identity::{self, AtHand, Discovered};
 use crate::moment::Moment;
 use crate::protocol::PROGRAM;
+use crate::protocol::reserve::Reserve;
 use crate::quay::Presented;
 use crate::quay::exchange;
 use crate::quay::verdict::Probe;
@@ -37,29 +38,33 @@ const FOR_A_BUSY_HOST: Duration = Duration::from_millis(500);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_hours(24);
 
-/// What is made of the robot of a rule and its token, if that is cached and Fresh: what a `get`
-/// costs nearly always. Anything else, a failure included, is nothing here: the long way tells.
+/// What is made of the robot of a rule and its token, if that is cached and not worse than `worst`:
+/// what a `get` costs nearly always, where that is Fresh. Anything else, a failure included, is
+/// nothing here: the long way tells.
 pub fn cached<T>(
     world: &World,
     cache: &Cache<'_>,
     rule: &str,
     lookup: &Lookup<'_>,
+    worst: Freshness,
     make: impl FnOnce(&str, &str) -> T,
 ) -> Option<T> {
     let at_hand = identity::at_hand(world, &lookup.bearer).ok()?;
     let key = lookup.key(rule, at_hand.key.as_deref());
-    cache.with_fresh_token(key, lookup.min_validity(), |token| make(&lookup.robot, token))
+    cache.with_token(key, lookup.min_validity(), worst, |token| make(&lookup.robot, token))
 }
 
-/// The token of a rule, from the cache or anew.
+/// The token of a rule, from the cache or anew. One that lives is handed to `keep` before anything is
+/// tried, with the reading of the boot clock until which it is good.
 pub fn obtain(
     world: &World,
     transport: &dyn Transport,
     cache: Option<&Cache<'_>>,
     rule: &Rule,
     deadline: Deadline,
+    keep: &dyn Fn(&Secret<String>, Deadline) -> Reserve,
 ) -> Result<Secret<String>, Failure> {
-    Refresh::new(world, transport, cache, rule, deadline, Errand::Get)?.run()
+    Refresh::new(world, transport, cache, rule, deadline, Errand::Get)?.run(keep)
 }
 
 /// Renews the token of a rule while nobody waits for it, with the whole deadline. Who is asking
@@ -181,7 +186,10 @@ impl<'a> Refresh<'a> {
 }
 
 impl Refresh<'_> {
-    fn run(&self) -> Result<Secret<String>, Failure> {
+    fn run(
+        &self,
+        keep: &dyn Fn(&Secret<String>, Deadline) -> Reserve,
+    ) -> Result<Secret<String>, Failure> {
         let entry = self.entry();
         let freshness = entry.as_ref().map_or(Freshness::Spent, |entry| self.freshness(entry));
         self.world.info(format_args!(
@@ -206,6 +214,11 @@ impl Refresh<'_> {
             Freshness::Short => (Patience::Short, self.deadline),
             Freshness::Spent => (Patience::Spent, self.deadline),
         };
+        let living = entry.as_ref().filter(|_| freshness != Freshness::Spent);
+        let _reserve = living.map(|entry| {
+            let until = entry.spent_in(self.rule.min_validity, self.world.now());
+            keep(&entry.token, Deadline::after(self.world.clock.boot(), until))
+        });
         match self.renew(patience, deadline) {
             Ok(renewed) => self.answer(Some(renewed), None),
             // Somebody else may have had more luck meanwhile.

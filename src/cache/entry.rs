@@ -156,6 +156,12 @@ impl Entry {
         self.left(now).saturating_sub(schedule.aging)
     }
 
+    /// After how much time it is Spent under a rule with this `min_validity`; zero once it is.
+    pub fn spent_in(&self, min_validity: Option<Duration>, now: Moment) -> Duration {
+        let schedule = Schedule::of(self.lifetime, min_validity, self.spread);
+        self.left(now).saturating_sub(schedule.spent)
+    }
+
     /// What its age means for a rule with this `min_validity`.
     pub fn freshness(&self, min_validity: Option<Duration>, now: Moment) -> Freshness {
         Schedule::of(self.lifetime, min_validity, self.spread).freshness(self.left(now))
@@ -232,19 +238,20 @@ impl Written<'_> {
 }
 
 impl Cache<'_> {
-    /// What `make` makes of the token for a key, if it is Fresh under a rule with this
-    /// `min_validity`. The token is not copied on the way: each copy would have to be wiped.
-    pub fn with_fresh_token<T>(
+    /// What `make` makes of the token for a key, if it is not worse than `worst` under a rule with
+    /// this `min_validity`. The token is not copied on the way: each copy would have to be wiped.
+    pub fn with_token<T>(
         &self,
         key: KeyText<'_>,
         min_validity: Option<Duration>,
+        worst: Freshness,
         make: impl FnOnce(&str) -> T,
     ) -> Option<T> {
         let bytes = self.read(&key.name(Kind::Entry))?;
         let written = self.written(&bytes).filter(|written| written.key == key)?;
         let left = written.obtained.left(written.lifetime(), self.world.now());
         let schedule = Schedule::of(written.lifetime(), min_validity, written.spread);
-        (schedule.freshness(left) == Freshness::Fresh).then(|| make(written.token.expose()))
+        (schedule.freshness(left) <= worst).then(|| make(written.token.expose()))
     }
 
     /// The entry for a key, Spent or not.

@@ -239,7 +239,8 @@ fn outcome(world: &World, transport: &dyn Transport, rule: &Rule, when: Renew) -
 }
 
 /// Does `work` for every rule on at most `jobs` threads, calls `ended` with how many of them are
-/// done after each, and gives the outcomes in the order of the rules.
+/// done after each, and gives the outcomes in the order of the rules. Where no thread can be started
+/// (R34), this one does it all.
 fn side_by_side(
     meant: Vec<Meant>,
     jobs: NonZeroUsize,
@@ -257,28 +258,38 @@ fn side_by_side(
     let threads = jobs.get().min(all);
     let waiting = Mutex::new(rules);
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    if all > 0 {
+        ended(0, all);
+    }
+    let mut done = 0;
+    let mut end = |outcome, outcomes: &mut Vec<_>| {
+        done += 1;
+        ended(done, all);
+        outcomes.push(outcome);
+    };
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
             let (sender, next, work) = (sender.clone(), &next, &work);
-            scope.spawn(move || {
+            let renew = move || {
                 while let Some((place, server, rule)) = next() {
                     let outcome = work(&rule);
                     if sender.send((place, server, outcome)).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            // Those that there are do the work of those that cannot be started.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, renew);
         }
         drop(sender);
-        if all > 0 {
-            ended(0, all);
-        }
-        for (number, outcome) in receiver.iter().enumerate() {
-            ended(number + 1, all);
-            outcomes.push(outcome);
+        for outcome in receiver {
+            end(outcome, &mut outcomes);
         }
     });
+    while let Some((place, server, rule)) = next() {
+        end((place, server, work(&rule)), &mut outcomes);
+    }
     outcomes.sort_by_key(|(place, ..)| *place);
     outcomes.into_iter().map(|(_, server, outcome)| (server, outcome)).collect()
 }

@@ -143,6 +143,9 @@ impl<'a> Reading<'a> {
 }
 
 fn hint(world: &World, path: &Path, error: &InputError) -> String {
+    if let Some(limit) = error.limit() {
+        return limit.hint().to_owned();
+    }
     let uid = world.caller.uid_on_the_host();
     let owner = std::fs::metadata(path).map(|metadata| metadata.uid());
     let is_anothers = owner.is_ok_and(|owner| owner != world.caller.uid());

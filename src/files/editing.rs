@@ -6,9 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, open};
 
 use super::{Input, InputError, Stamp, read_input, temporary_name};
+use crate::process::outlive_file_size_limit;
 
 /// A file of somebody's that is to be changed: what it was when it was read, and where it really is.
 #[derive(Debug)]
@@ -114,7 +115,8 @@ impl Original {
             | OFlags::NOFOLLOW
             | OFlags::CLOEXEC
             | OFlags::NOCTTY;
-        let opened = rustix::fs::open(temporary, flags, Mode::RUSR | Mode::WUSR);
+        outlive_file_size_limit();
+        let opened = open(temporary, flags, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(opened.map_err(io::Error::from)?);
         file.write_all(content)?;
         let mut mode = mode;

@@ -17,6 +17,7 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, AtKey
     let at_path = |failure| AtKey { key: "path", failure };
     let holder = format!("the file `{}`", settings.path.display());
     let input = read_input(&settings.path, LARGEST).map_err(|error| {
+        let limit = error.limit();
         let hint = match error {
             InputError::Absent => {
                 "see that whatever writes it has run, or correct its path".to_owned()
@@ -31,6 +32,7 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, AtKey
                 "name the file that holds the token".to_owned()
             }
         };
+        let hint = limit.map_or(hint, |limit| limit.hint().to_owned());
         at_path(Failure::new(format!("the token file `{}` {error}", settings.path.display()), hint))
     })?;
     let bytes = Secret::new(input.bytes);

@@ -25,6 +25,7 @@ mod herd;
 mod hot_path;
 mod init;
 mod life;
+mod limits;
 mod network;
 mod printed;
 mod proxies;

@@ -14,7 +14,7 @@ use quayfed::http::{Request, Response, Transport, TransportError, TransportFault
 use quayfed::log::{Level, Log};
 use quayfed::protocol::Answer;
 use quayfed::redaction::Redactor;
-use quayfed::world::{Caller, Clock, Environment, Places, UserNamespace, World};
+use quayfed::world::{Caller, Clock, Environment, Places, SystemClock, UserNamespace, World};
 use url::Url;
 
 /// Both clocks, moved by the test and by whoever waits.
@@ -28,6 +28,11 @@ impl SimulatedClock {
             .expect("a clock after 1970");
         // A minute ahead, so that files written by the test are older than two seconds.
         Self(Arc::new(Mutex::new((wall + seconds(60), seconds(100_000)))))
+    }
+
+    /// The clocks of the system, some time ago.
+    pub(crate) fn ago(age: Duration) -> Self {
+        Self(Arc::new(Mutex::new((SystemClock.wall() - age, SystemClock.boot() - age))))
     }
 
     pub(crate) fn pass(&self, duration: Duration) {
