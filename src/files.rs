@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, open, openat};
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::is_hex;
@@ -117,7 +118,7 @@ pub fn read_input(path: &Path, cap: u64) -> Result<Input, InputError> {
 pub fn read_at_once<const N: usize>(path: &Path) -> Option<String> {
     let file = open_input(path).ok()?;
     let mut bytes = [0; N];
-    let length = rustix::io::read(&file, &mut bytes).ok()?;
+    let length = retry_on_intr(|| rustix::io::read(&file, &mut bytes)).ok()?;
     Some(std::str::from_utf8(&bytes[..length]).ok()?.to_owned())
 }
 
@@ -148,7 +149,7 @@ pub fn list_input(path: &Path) -> Result<InputFolder, InputError> {
 
 fn open_input(path: &Path) -> Result<File, InputError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    match open(path, flags, Mode::empty()) {
+    match retry_on_intr(|| open(path, flags, Mode::empty())) {
         Ok(handle) => Ok(File::from(handle)),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Err(InputError::Absent),
         Err(error) => Err(InputError::Unreadable(error.into())),
@@ -157,7 +158,7 @@ fn open_input(path: &Path) -> Result<File, InputError> {
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(open(path, flags, Mode::empty())?)
+    Ok(retry_on_intr(|| open(path, flags, Mode::empty()))?)
 }
 
 /// Opens a log file to append to: made with mode 0600, never followed through a symbolic link, and
@@ -171,7 +172,7 @@ pub fn open_log(path: &Path, owner: u32) -> io::Result<File> {
         | OFlags::CLOEXEC
         | OFlags::NOCTTY;
     outlive_file_size_limit();
-    let file = File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    let file = File::from(retry_on_intr(|| open(path, flags, Mode::RUSR | Mode::WUSR))?);
     if is_private(&file.metadata()?, owner) {
         Ok(file)
     } else {
@@ -204,8 +205,8 @@ impl PrivateFolder {
     /// why it does not serve.
     pub fn open(path: &Path, owner: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle =
-            open(path, flags, Mode::empty()).map_err(|error| why_not_opened(path, error))?;
+        let handle = retry_on_intr(|| open(path, flags, Mode::empty()))
+            .map_err(|error| why_not_opened(path, error))?;
         let status = rustix::fs::fstat(&handle).map_err(|error| describe(&error.into()))?;
         if status.st_uid != owner {
             return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
@@ -308,7 +309,7 @@ impl PrivateFolder {
         let reservation = Reservation { file: self.open_file(&name, flags)?, name, folder: self };
         // Not fs2's `allocate`: it reads `errno`, which posix_fallocate does not set.
         let file = &reservation.file;
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size)) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => {
                 Ok(reservation)
             }
@@ -327,7 +328,7 @@ impl PrivateFolder {
     /// The names of the files in it that are text, in no order.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.handle)? {
+        for entry in retry_on_intr(|| rustix::fs::Dir::read_from(&self.handle))? {
             let entry = entry?;
             if let Ok(name) = entry.file_name().to_str()
                 && !matches!(entry.file_type(), FileType::Directory)
@@ -393,7 +394,7 @@ impl PrivateFolder {
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(File::from(openat(&self.handle, name, flags, mode)?))
+        Ok(File::from(retry_on_intr(|| openat(&self.handle, name, flags, mode))?))
     }
 }
 

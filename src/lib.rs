@@ -118,6 +118,7 @@ fn with_input(
         Asked::TooLate => {
             Answer::Failed(no_input(verb, &format!("within {} s", TIME_FOR_INPUT.as_secs())))
         }
+        Asked::NotWaitedFor(error) => Answer::Failed(not_waited_for(&error)),
     }
 }
 
@@ -131,6 +132,13 @@ fn no_input(verb: &str, when: &str) -> Failure {
         ),
     };
     Failure::new(format!("no {what} on standard input {when}"), hint)
+}
+
+#[cold]
+fn not_waited_for(error: &std::io::Error) -> Failure {
+    let cause = format!("standard input cannot be waited for ({})", files::describe(error));
+    // What poll(2) refuses to look at is more than the process may have open, or there is no memory.
+    Failure::new(cause, process::limits::Limit::OpenFiles.hint())
 }
 
 /// Kept apart, as [`tell_parsed`] is: a cached `get` would have more code to map and more stack to

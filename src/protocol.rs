@@ -142,6 +142,8 @@ pub enum Asked {
     Unreadable,
     /// Not all of it came in time.
     TooLate,
+    /// The system does not let us wait for it.
+    NotWaitedFor(std::io::Error),
 }
 
 /// Reads standard input to its end, so that a client's write never breaks. `boot` reads the boot
@@ -159,10 +161,17 @@ pub fn read_to_end(
     let mut is_too_long = false;
     loop {
         let left = deadline.left(boot());
-        if !wait_for(input, if when_late.is_some() { left.min(LATE) } else { left }) {
-            let Some(tell) = when_late.take() else { return Asked::TooLate };
-            tell();
-            continue;
+        match wait_for(input, if when_late.is_some() { left.min(LATE) } else { left }) {
+            Ok(true) => {}
+            // A signal came: what is left now is waited for.
+            Err(rustix::io::Errno::INTR) => continue,
+            // Without the wait a read would know no deadline.
+            Err(error) => return Asked::NotWaitedFor(error.into()),
+            Ok(false) => {
+                let Some(tell) = when_late.take() else { return Asked::TooLate };
+                tell();
+                continue;
+            }
         }
         match rustix::io::read(input, spare_capacity(&mut bytes)) {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
@@ -195,15 +204,13 @@ fn with_twice_the_room(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     larger
 }
 
-fn wait_for(input: BorrowedFd<'_>, left: Duration) -> bool {
+/// Whether something has come, or the end, before the time was over.
+fn wait_for(input: BorrowedFd<'_>, left: Duration) -> rustix::io::Result<bool> {
     if left.is_zero() {
-        return false;
+        return Ok(false);
     }
     let timeout = Timespec::try_from(left).ok();
-    match poll(&mut [PollFd::new(&input, PollFlags::IN)], timeout.as_ref()) {
-        Ok(0) => false,
-        Ok(_) | Err(_) => true,
-    }
+    Ok(poll(&mut [PollFd::new(&input, PollFlags::IN)], timeout.as_ref())? > 0)
 }
 
 /// Writes all of `text` and says whether it arrived; in one write, where the reader takes it so.

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::retry_on_intr;
 
 use super::{Input, InputError, Stamp, read_input, temporary_name};
 use crate::process::outlive_file_size_limit;
@@ -116,7 +117,7 @@ impl Original {
             | OFlags::CLOEXEC
             | OFlags::NOCTTY;
         outlive_file_size_limit();
-        let opened = open(temporary, flags, Mode::RUSR | Mode::WUSR);
+        let opened = retry_on_intr(|| open(temporary, flags, Mode::RUSR | Mode::WUSR));
         let mut file = File::from(opened.map_err(io::Error::from)?);
         file.write_all(content)?;
         let mut mode = mode;

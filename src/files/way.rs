@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::io::retry_on_intr;
 
 /// The most symbolic links that are followed on one way, as the kernel has it
 /// (`path_resolution(7)`).
@@ -122,7 +123,7 @@ fn bytes_of(target: std::ffi::CString) -> OsString {
 
 fn open_part(folder: impl AsFd, name: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?)
+    Ok(retry_on_intr(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))?)
 }
 
 impl Part {

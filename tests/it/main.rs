@@ -24,6 +24,7 @@ mod help;
 mod herd;
 mod hot_path;
 mod init;
+mod interrupted;
 mod life;
 mod limits;
 mod network;
