@@ -297,6 +297,12 @@ pub fn root_files(world: &World) -> Vec<PathBuf> {
     trust::root_files(world)
 }
 
+/// Looks whether the `ca_file` of a connection can be used; one without is fine.
+pub fn check_ca_file(world: &World, connection: &Connection) -> Result<(), TransportError> {
+    let file = connection.ca_file.as_deref();
+    file.map_or(Ok(()), |file| trust::add_ca_file(world, &mut RootCertStore::empty(), file))
+}
+
 /// The proxy that requests go through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyInUse {

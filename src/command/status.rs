@@ -16,8 +16,9 @@ use crate::cache::inventory::Holding;
 use crate::cache::{self, Cache};
 use crate::command::{FAILED, WELL};
 use crate::config;
-use crate::config::settings::{Rule, Settings};
+use crate::config::settings::{Rule, SecretPlace, Settings, SourceSpec};
 use crate::failure::Failure;
+use crate::http;
 use crate::identity;
 use crate::moment::Moment;
 use crate::robot_token::Circumstances;
@@ -32,7 +33,7 @@ pub struct Arguments {
     /// Print one JSON object, version 1 of its form [default: a table]
     #[arg(long)]
     json: bool,
-    /// Print metrics for Prometheus, from the cache alone [default: a table]
+    /// Print metrics for Prometheus [default: a table]
     #[arg(long, conflicts_with = "json")]
     metrics: bool,
 }
@@ -53,7 +54,8 @@ States:
 
 Exit codes:
   0  no rule needs attention; with --metrics, whatever they say
-  1  a file or rule is wrong, or the last renewal under one has failed
+  1  a file or rule is wrong, a file that a rule names cannot be used, or
+     the last renewal under one has failed
   2  not called as this help says
 
 --json and --metrics are described in docs/scripts.md of the documentation.";
@@ -69,12 +71,17 @@ pub(super) fn run(
     let holdings = cache.as_ref().map(Cache::holdings).unwrap_or_default();
     let now = world.now();
     let cache_notice = cache::chosen_in_vain(world);
+    let settings = config::load_usable_settings(world);
     if arguments.metrics {
         let uid = world.caller.uid_on_the_host();
-        terminal.write(&metrics::of(&holdings, cache_notice.is_some(), uid, now));
+        let configuration = metrics::Configuration {
+            is_unusable: !settings.unusable.is_empty(),
+            rules: rules(world, &settings),
+        };
+        let is_chosen_in_vain = cache_notice.is_some();
+        terminal.write(&metrics::of(&holdings, is_chosen_in_vain, &configuration, uid, now));
         return Ok(WELL);
     }
-    let settings = config::load_usable_settings(world);
     let report = Report {
         cache: cache.as_ref().map(|cache| cache.path().display().to_string()),
         cache_notice,
@@ -115,8 +122,15 @@ struct Row {
     is_being_renewed: bool,
     /// The subject that it is for, where that is not the one of this environment.
     other_subject: Option<String>,
-    /// Why a `get` from here would fail before it asks anybody.
-    not_at_hand: Option<Failure>,
+    /// Why a `get` from here would fail before it asks anybody, now or once the token is spent.
+    not_at_hand: Option<NotAtHand>,
+}
+
+/// Why a token cannot be asked for from here.
+struct NotAtHand {
+    failure: Failure,
+    /// Whether that lies in the configuration's files, and not in the environment of this process.
+    is_in_files: bool,
 }
 
 /// The rule that something is kept under.
@@ -170,9 +184,62 @@ impl Row {
     fn needs_attention(&self) -> bool {
         match self.rule {
             Ruled::Broken(_) => true,
-            Ruled::By { .. } => self.last_failure.as_ref().is_some_and(|last| last.counts),
+            Ruled::By { .. } => {
+                self.is_unusable() || self.last_failure.as_ref().is_some_and(|last| last.counts)
+            }
             Ruled::No => false,
         }
+    }
+
+    /// Whether no token can be got under the rule, for a reason that lies in the configuration or
+    /// its files.
+    fn is_unusable(&self) -> bool {
+        let not_at_hand = self.not_at_hand.as_ref();
+        matches!(self.rule, Ruled::Broken(_)) || not_at_hand.is_some_and(|it| it.is_in_files)
+    }
+}
+
+/// The rules of the configuration, and whether each is unusable for a reason that lies in it or its
+/// files.
+fn rules(world: &World, settings: &Settings) -> Vec<(Server, bool)> {
+    let of = |rule: &Rule| not_at_hand(world, rule, Circumstances::of(world, rule).as_ref().err());
+    let rules = settings.rules.keys().filter_map(|server| {
+        let is_unusable = match settings.find(server)? {
+            Ok(rule) => of(rule).is_some_and(|it| it.is_in_files),
+            Err(_) => true,
+        };
+        Some((server.clone(), is_unusable))
+    });
+    rules.collect()
+}
+
+/// Why a token cannot be asked for under a rule; `missing` is what is wrong with what the source has
+/// here, if that was looked at already.
+fn not_at_hand(world: &World, rule: &Rule, missing: Option<&Failure>) -> Option<NotAtHand> {
+    let (identity, asks) = (&rule.identity, identity::asks_network(&rule.identity.source));
+    let secret = missing.cloned().or_else(|| identity::check_secret(world, identity).err());
+    if let Some(failure) = secret {
+        return Some(NotAtHand { failure, is_in_files: is_in_file(&identity.source) });
+    }
+    let quay = (&rule.connection, format!("`{}`", rule.server), &rule.place);
+    let provider = (&identity.connection, format!("identity `{}`", identity.name), &identity.place);
+    let reached = [Some(quay), asks.then_some(provider)].into_iter().flatten();
+    let faults = reached.filter_map(|(connection, name, place)| {
+        let fault = http::check_ca_file(world, connection).err()?;
+        Some(fault.step_failure(&name, place).failure)
+    });
+    faults.map(|failure| NotAtHand { failure, is_in_files: true }).next()
+}
+
+/// Whether a source's secret or token is in a file that the configuration names. A variable, or a
+/// credential of systemd's, is there for some processes and not for others.
+const fn is_in_file(source: &SourceSpec) -> bool {
+    match source {
+        SourceSpec::ClientCredentials(client) => {
+            matches!(client.client_secret, SecretPlace::File(_))
+        }
+        SourceSpec::File(_) => true,
+        SourceSpec::Env(_) => false,
     }
 }
 
@@ -224,7 +291,7 @@ fn rows_of(world: &World, rule: &Rule, holdings: &mut Vec<Holding>) -> Vec<Row> 
             last_failure: None,
             is_being_renewed: false,
             other_subject: None,
-            not_at_hand: here.and_then(|_| identity::check_secret(world, &rule.identity)).err(),
+            not_at_hand: not_at_hand(world, rule, here.as_ref().err()),
         });
     }
     rows
@@ -254,8 +321,6 @@ fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circ
             next_try_in: if counts { bar(attempt, freshness, now).max(due_in) } else { due_in },
         }
     });
-    let is_living = freshness.is_some_and(|freshness| freshness != Freshness::Spent);
-    let asking = rule.filter(|_| is_of_here && !is_living);
     let bearer = holding.key.as_ref().and_then(|key| key.bearer.as_deref());
     Row {
         registry: holding.rule.clone(),
@@ -266,7 +331,7 @@ fn row(world: &World, holding: &Holding, rule: Option<&Rule>, here: Option<&Circ
         last_failure,
         is_being_renewed: holding.held_until.is_some_and(|until| until > now.boot()),
         other_subject: bearer.filter(|_| !is_of_here).and_then(subject),
-        not_at_hand: asking.and_then(|rule| identity::check_secret(world, &rule.identity).err()),
+        not_at_hand: rule.filter(|_| is_of_here).and_then(|rule| not_at_hand(world, rule, None)),
     }
 }
 

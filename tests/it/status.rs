@@ -12,10 +12,10 @@ use quayfed::deadline::Deadline;
 use quayfed::protocol::Answer;
 use quayfed::terminal::Looks;
 use quayfed::world::{Clock as _, Environment, World};
-use quayfed_sandbox::{Need, Sandbox, lacks};
+use quayfed_sandbox::{Need, Sandbox, TokenShape, lacks};
 use serde_json::{Value, json};
 
-use crate::binary::{Home, Ran, at_sandbox, start, uid};
+use crate::binary::{Home, Ran, SECRET, at_sandbox, program, start, uid};
 use crate::screens::{COLOURED, NARROW, PIPED, check, ran, without_colours};
 use crate::scripts::{check_described, document};
 use crate::simulation::{Does, Host, seconds};
@@ -285,22 +285,21 @@ fn a_token_of_another_bearer_has_a_row_of_its_own() {
 }
 
 #[test]
-fn a_secret_file_that_a_get_could_not_read_is_told_where_no_token_lives() {
+fn a_secret_file_that_a_get_could_not_read_is_told_also_while_a_token_lives() {
     let host = Host::new();
     configure(&host, &configuration(&["quay.example.com", "new.example.com"], ""));
     get(&host, "quay.example.com");
     host.clock.pass(seconds(60));
     fs::remove_file(host.secret_file()).expect("removed");
     let (code, screen) = drawn(&host, COLOURED, &[]);
-    assert_eq!(code, 0, "{screen}");
+    assert_eq!(code, 1, "{screen}");
     check("status-no-secret", &screen);
     let not_at_hand = |host: &Host| {
         let report = json_of(&world(host));
         [0, 1].map(|row| report["tokens"][row]["not_at_hand"]["cause"].as_str().map(str::to_owned))
     };
     let missing = format!("the secret file {} does not exist", host.secret_file().display());
-    assert_eq!(not_at_hand(&host), [Some(missing.clone()), None]);
-    let (_, metrics) = drawn(&host, PIPED, &["--metrics"]);
+    assert_eq!(not_at_hand(&host), [Some(missing.clone()), Some(missing.clone())]);
     host.clock.pass(seconds(60 * 60));
     assert_eq!(not_at_hand(&host), [Some(missing.clone()), Some(missing)], "spent");
     crate::simulation::write_private(&host.secret_file(), "a secret of the build host\n");
@@ -308,7 +307,6 @@ fn a_secret_file_that_a_get_could_not_read_is_told_where_no_token_lives() {
     crate::simulation::write_private(&host.secret_file(), "");
     let empty = not_at_hand(&host)[0].clone().expect("a cause");
     assert!(empty.ends_with("client-secret is empty"), "{empty}");
-    assert!(!metrics.contains("new.example.com"), "of the cache alone: {metrics}");
 }
 
 #[test]
@@ -388,7 +386,14 @@ fn the_metrics_are_those_of_the_cache_whatever_the_configuration_is() {
     let (code, text) = drawn(&host, PIPED, &["--metrics"]);
     assert_eq!(code, 0);
     host.configure("this is not TOML");
-    assert_eq!(drawn(&host, PIPED, &["--metrics"]), (0, text.clone()));
+    let of_the_cache = |text: &str| -> Vec<String> {
+        let is_of_rules = |line: &&str| {
+            ["quayfed_configuration_", "quayfed_rule_"].iter().any(|it| line.starts_with(it))
+        };
+        text.lines().filter(|line| !is_of_rules(line)).map(str::to_owned).collect()
+    };
+    let (code, without_rules) = drawn(&host, PIPED, &["--metrics"]);
+    assert_eq!((code, of_the_cache(&without_rules)), (0, of_the_cache(&text)));
     let (code, table) = drawn(&host, PIPED, &[]);
     assert!(code == 1 && table.contains("this is not TOML"), "{table}");
     // Who runs this, seconds since 1970 and digests differ from run to run.
@@ -428,7 +433,8 @@ fn the_metrics_are_such_as_a_strict_reader_takes() {
         assert!(families.insert(name) && help.ends_with('.'), "{name} {help}");
         assert_eq!(lines.next(), Some(&*format!("# TYPE {name} gauge")));
         let is_in_base_units = name.ends_with("_seconds")
-            || ["quayfed_renewal_failures", "quayfed_cache_dir_unusable"].contains(&name);
+            || name == "quayfed_renewal_failures"
+            || name.ends_with("_unusable");
         assert!(is_in_base_units, "{name}");
         while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
             let (of, value) = sample.rsplit_once(' ').expect(sample);
@@ -504,4 +510,77 @@ fn status_changes_nothing_and_shows_no_secret() {
     }
     assert_eq!(stamps(), before);
     assert_eq!(host.scripted.asked(), asked);
+}
+
+/// What happens to a home in which a pull works.
+type Spoil = fn(&Home);
+
+#[test]
+fn r47_a_pull_that_would_fail_for_the_configuration_or_its_files_is_told_to_who_watches() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let replaced = |home: &Home, from: &str, to: &str| {
+        let text = fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("text");
+        assert!(text.contains(from), "{from}");
+        home.configure(&text.replacen(from, to, 1));
+    };
+    let spoilt: &[(&str, Spoil)] = &[
+        ("no secret file", |home| fs::remove_file(home.path("secret")).expect("gone")),
+        ("an empty secret file", |home| drop(home.write("secret", "", 0o600))),
+        ("a secret file for everybody", |home| drop(home.write("secret", SECRET, 0o644))),
+        ("a secret file for nobody", |home| drop(home.write("secret", SECRET, 0o000))),
+        ("no CA file", |home| fs::remove_file(home.path("ca.pem")).expect("gone")),
+        ("no CA in the file", |home| drop(home.write("ca.pem", "none", 0o644))),
+    ];
+    let of = |home: &Home| {
+        let json = home.command(program()).args(["status", "--json"]).output().expect("run");
+        let report: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+        let metrics = home.command(program()).args(["status", "--metrics"]).output().expect("run");
+        assert!(metrics.status.success());
+        let text = String::from_utf8(metrics.stdout).expect("text");
+        let line = format!("quayfed_rule_unusable{{uid=\"{}\",registry=\"{host}\"}} ", uid());
+        let gauge = text.lines().find_map(|it| it.strip_prefix(&line)).expect("a gauge");
+        (json.status.code(), report["tokens"][0]["unusable"].clone(), gauge.to_owned())
+    };
+    let sound = (Some(0), json!(false), "0".to_owned());
+    let unusable = (Some(1), json!(true), "1".to_owned());
+    for (name, spoil) in spoilt {
+        for has_token in [false, true] {
+            let home = at_sandbox(&sandbox);
+            if has_token {
+                home.get(&host).token();
+            }
+            assert_eq!(of(&home), sound, "{name}");
+            spoil(&home);
+            assert_eq!(of(&home), unusable, "{name}");
+            if !has_token {
+                home.get(&host).cause();
+            }
+        }
+    }
+    let home = at_sandbox(&sandbox);
+    replaced(&home, "acme+ci", "Acme+CI");
+    assert_eq!(of(&home), unusable, "a mistake");
+    let home = at_sandbox(&sandbox);
+    let text = fs::read_to_string(home.path(".config/quayfed/config.toml")).expect("text");
+    let (rule, _) = text.split_once("[identity.sso]").expect("an identity");
+    let token = home.write("token", &sandbox.issuer().mint(&TokenShape::default()), 0o600);
+    home.configure(&format!(
+        "{rule}[identity.sso]\nsource = \"file\"\npath = \"{}\"\n",
+        token.display()
+    ));
+    assert_eq!(of(&home), sound);
+    fs::remove_file(&token).expect("gone");
+    assert_eq!(of(&home), unusable, "no token file");
+    // A variable is another process's to have.
+    home.configure(&format!("{rule}[identity.sso]\nsource = \"env\"\nvariable = \"JOB_TOKEN\"\n"));
+    assert_eq!(of(&home), sound, "a variable that is not set");
+    // All of it.
+    home.configure("= 1");
+    let metrics = home.command(program()).args(["status", "--metrics"]).output().expect("run");
+    let text = String::from_utf8(metrics.stdout).expect("text");
+    let line = format!("\nquayfed_configuration_unusable{{uid=\"{}\"}} 1\n", uid());
+    assert!(text.contains(&line), "{text}");
+    let status = home.command(program()).arg("status").status().expect("run");
+    assert_eq!(status.code(), Some(1));
 }

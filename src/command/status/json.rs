@@ -54,6 +54,7 @@ struct Token<'a> {
     last_failure: Option<LastFailure<'a>>,
     mistake: Option<Told<'a>>,
     not_at_hand: Option<Told<'a>>,
+    unusable: bool,
 }
 
 #[derive(Serialize)]
@@ -97,7 +98,8 @@ impl<'a> Token<'a> {
                 next_try_in_seconds: ceiling(last.next_try_in),
             }),
             mistake,
-            not_at_hand: row.not_at_hand.as_ref().map(Told::of),
+            not_at_hand: row.not_at_hand.as_ref().map(|it| Told::of(&it.failure)),
+            unusable: row.is_unusable(),
         }
     }
 }

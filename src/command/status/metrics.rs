@@ -1,16 +1,35 @@
-//! `status --metrics`: the text format of Prometheus, from entries and attempt records alone: what
-//! is exported must not depend on whether the configuration can be read.
+//! `status --metrics`: the text format of Prometheus. What is exported of tokens comes from entries
+//! and attempt records alone, and does not depend on whether the configuration can be read.
 
 use std::fmt::Write as _;
 
 use crate::cache::inventory::Holding;
 use crate::moment::Moment;
 use crate::printable::one_line;
+use crate::server::Server;
 
 /// The one metric that is not of a token.
 const CHOSEN_IN_VAIN: (&str, &str) = (
     "quayfed_cache_dir_unusable",
     "Whether QUAYFED_CACHE_DIR names a folder that does not serve (1) or not (0).",
+);
+
+/// What is told of the configuration.
+pub(super) struct Configuration {
+    /// Whether one of its files cannot be used.
+    pub(super) is_unusable: bool,
+    /// Its rules, and whether each is unusable.
+    pub(super) rules: Vec<(Server, bool)>,
+}
+
+/// The one that is of the configuration's files, and the one that is of its rules.
+const NOT_READ: (&str, &str) = (
+    "quayfed_configuration_unusable",
+    "Whether a file of the configuration cannot be used (1) or all can (0).",
+);
+const UNUSABLE: (&str, &str) = (
+    "quayfed_rule_unusable",
+    "Whether a rule has a mistake, or a file that it names cannot be used (1), or not (0).",
 );
 
 /// One metric: its name, what it says, and its value for what is kept under a key.
@@ -52,14 +71,29 @@ const METRICS: [Metric; 6] = [
     ),
 ];
 
-/// Whether `QUAYFED_CACHE_DIR` names a folder that does not serve, and all metrics of all that is
-/// kept in the cache of a user.
-pub(super) fn of(holdings: &[Holding], is_chosen_in_vain: bool, uid: u32, now: Moment) -> String {
+/// Whether `QUAYFED_CACHE_DIR` names a folder that does not serve, which rules are unusable, and all
+/// metrics of all that is kept in the cache of a user.
+pub(super) fn of(
+    holdings: &[Holding],
+    is_chosen_in_vain: bool,
+    configuration: &Configuration,
+    uid: u32,
+    now: Moment,
+) -> String {
     let mut text = String::new();
     let (name, help) = CHOSEN_IN_VAIN;
     let value = u8::from(is_chosen_in_vain);
     head(&mut text, name, help);
     let _ = writeln!(text, "{name}{{uid=\"{uid}\"}} {value}");
+    let (name, help) = NOT_READ;
+    head(&mut text, name, help);
+    let _ = writeln!(text, "{name}{{uid=\"{uid}\"}} {}", u8::from(configuration.is_unusable));
+    let (name, help) = UNUSABLE;
+    head(&mut text, name, help);
+    for (server, is_unusable) in &configuration.rules {
+        let (registry, value) = (escaped(&server.to_string()), u8::from(*is_unusable));
+        let _ = writeln!(text, "{name}{{uid=\"{uid}\",registry=\"{registry}\"}} {value}");
+    }
     for (name, help, value) in METRICS {
         head(&mut text, name, help);
         for holding in holdings {

@@ -14,6 +14,7 @@ const NARROWEST_TABLE: usize = 60;
 const CELLS_OF_BAR: usize = 10;
 const HEADINGS: [&str; 6] = ["REGISTRY", "ROBOT", "IDENTITY", "STATE", "LEFT", "RENEWED"];
 const BETWEEN: &str = "  ";
+const SPENT: State = State::Cached(Freshness::Spent);
 
 /// Draws the report.
 pub(super) fn draw(terminal: &mut Terminal, report: &Report) {
@@ -203,8 +204,14 @@ fn draw_details(terminal: &mut Terminal, row: &Row, now: Moment) {
         failure(terminal, mistake, BETWEEN);
     }
     if let Some(fault) = &row.not_at_hand {
-        paragraph(terminal, Tone::Warning, "a pull from here would fail:", BETWEEN);
-        failure(terminal, fault, BETWEEN);
+        let is_living = |life: &Life| !life.left.is_zero() && row.state != SPENT;
+        let (tone, text) = match (row.life.as_ref().is_some_and(is_living), fault.is_in_files) {
+            (true, _) => (Tone::Warning, "once this token has expired, pulls from here will fail:"),
+            (false, true) => (Tone::Bad, "a pull from here would fail:"),
+            (false, false) => (Tone::Warning, "a pull from here would fail:"),
+        };
+        paragraph(terminal, tone, text, BETWEEN);
+        failure(terminal, &fault.failure, BETWEEN);
     }
     if let Some(last) = &row.last_failure {
         let tone = if last.counts { Tone::Bad } else { Tone::Warning };
