@@ -86,15 +86,15 @@ pub fn peek(token: &str) -> Result<UnverifiedToken, NotAJwt> {
     let segments: Vec<&str> = token.split('.').collect();
     let [header, _, _] = segments[..] else {
         return Err(match segments.len() {
-            1 => NotAJwt("is opaque: it has no `.`, so it is no JWT"),
+            1 => NotAJwt("is opaque: it has no `.`, so it is not a JWT"),
             5 => NotAJwt("is encrypted: it has five segments (JWE), a JWT has three"),
-            _ => NotAJwt("is no JWT: it has not three segments"),
+            _ => NotAJwt("is not a JWT: it does not have three segments"),
         });
     };
-    let header =
-        decode_segment(header).ok_or(NotAJwt("is no JWT: its header is not base64url of JSON"))?;
+    let header = decode_segment(header)
+        .ok_or(NotAJwt("is not a JWT: its header is not base64url of JSON"))?;
     let claims: Map<String, Value> = insecure_decode_claims(token)
-        .map_err(|_| NotAJwt("is no JWT: its claims are not base64url of a JSON object"))?;
+        .map_err(|_| NotAJwt("is not a JWT: its claims are not base64url of a JSON object"))?;
     Ok(UnverifiedToken { header, claims: UnverifiedClaims::of(&claims) })
 }
 
@@ -180,12 +180,12 @@ mod tests {
     fn what_is_no_jwt_is_named_by_what_is_wrong() {
         for (text, wanted) in [
             ("", "is empty"),
-            ("opaque", "is opaque: it has no `.`, so it is no JWT"),
-            ("a.b", "is no JWT: it has not three segments"),
+            ("opaque", "is opaque: it has no `.`, so it is not a JWT"),
+            ("a.b", "is not a JWT: it does not have three segments"),
             ("a.b.c.d.e", "is encrypted: it has five segments (JWE), a JWT has three"),
             ("e30.e30.\n", "has white space inside"),
-            ("!.e30.x", "is no JWT: its header is not base64url of JSON"),
-            ("e30.W10.x", "is no JWT: its claims are not base64url of a JSON object"),
+            ("!.e30.x", "is not a JWT: its header is not base64url of JSON"),
+            ("e30.W10.x", "is not a JWT: its claims are not base64url of a JSON object"),
         ] {
             assert_eq!(peek(text), Err(NotAJwt(wanted)), "{text:?}");
         }

@@ -574,12 +574,12 @@ impl Walk<'_> {
         let result = match forecast.verdict() {
             Verdict::Refuse(failure) => Err(Failed { failure: failure.clone(), details }),
             Verdict::Unknown(_) if forecast.is_clear() => passed(
-                "Forecast: nothing against the token; the exchange tells the rest",
+                "Forecast: nothing against the token; only the exchange can tell",
                 Mark::Unknown,
                 details,
             ),
             Verdict::Unknown(_) => passed(
-                "Forecast: cannot be known from here; the exchange tells",
+                "Forecast: cannot be known from here; only the exchange can tell",
                 Mark::Unknown,
                 details,
             ),
@@ -614,7 +614,9 @@ impl Walk<'_> {
         passed = passed.with(times(claims.iat, claims.exp));
         let now = i64::try_from(self.world.clock.wall().as_secs()).unwrap_or(i64::MAX);
         if let Some(issued) = claims.iat {
-            passed.details.push(of_clock("by it, Quay's clock", issued.saturating_sub(now)));
+            passed
+                .details
+                .push(of_clock("going by its `iat`, Quay's clock", issued.saturating_sub(now)));
         }
         if let Some(wanted) = rule.min_validity.filter(|wanted| *wanted > given.lifetime) {
             passed.details.push(Detail::marked(

@@ -757,7 +757,7 @@ mod refusals {
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` answered 200 without an `access_token`
         hint: see that it is the provider's: `token_endpoint` in /etc/quayfed/config.toml:9
 
-        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is opaque: it has no `.`, so it is no JWT
+        the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is opaque: it has no `.`, so it is not a JWT
         hint: ask the provider for JWT access tokens: Auth0 by `audience`, Zitadel by the service user's token type, Ory Hydra by `strategies.access_token`
 
         the token endpoint `https://sso.example.com/realms/quayrealm/protocol/openid-connect/token` gave a token that is encrypted: it has five segments (JWE), a JWT has three
@@ -1052,7 +1052,7 @@ mod at_hand {
         a name that TOML would want escaped: the file `/run/token` should hold the OIDC token, but holds JSON
         hint: say where in it the token is, such as `json_field = "access_token"` (`json_field` in the table at /etc/quayfed/config.toml:5)
 
-        JSON at the path: the token in the file `/run/token` is opaque: it has no `.`, so it is no JWT
+        JSON at the path: the token in the file `/run/token` is opaque: it has no `.`, so it is not a JWT
         hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`path` in /etc/quayfed/config.toml:7)
 
         quotes at the path: the file `/run/token` should hold the OIDC token at `t`, but holds a token in quotes
@@ -1130,7 +1130,7 @@ mod at_hand {
         the variable `QUAY_TOKEN`, which should hold the OIDC token, is not set
         hint: let the job have it, and see that it reaches podman or docker: sudo drops variables (`variable` in /etc/quayfed/config.toml:8)
 
-        the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is no JWT
+        the token in the variable `QUAY_TOKEN` is opaque: it has no `.`, so it is not a JWT
         hint: Quay takes OIDC tokens alone: a JWT, as an issuer signs it (`variable` in /etc/quayfed/config.toml:8)
 
         the token in the variable `QUAY_TOKEN` has white space inside

@@ -253,7 +253,7 @@ mod tests {
         Quay at `quay.example.com` answered 200 without a `token`
         hint: something else answers in Quay's place, such as a login page: check `api_url` in the table at /etc/quayfed/config.toml:1
 
-        the robot token from Quay at `quay.example.com` is opaque: it has no `.`, so it is no JWT
+        the robot token from Quay at `quay.example.com` is opaque: it has no `.`, so it is not a JWT
         hint: no token was handed out; show this to whoever runs that Quay
 
         the robot token from Quay at `quay.example.com` is longer than 8192 bytes

@@ -203,29 +203,29 @@ impl fmt::Display for Unknown {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Federation => formatter.write_str(
-                "whether the robot account's federation lists issuer, subject and audience: the \
-                 exchange tells",
+                "whether the robot account's federation lists issuer, subject and audience: only \
+                 the exchange can tell",
             ),
             Self::Reach => formatter.write_str(
                 "whether Quay's host reads discovery and keys as well, and trusts their \
-                 certificate: the exchange tells",
+                 certificate: only the exchange can tell",
             ),
             Self::Unreachable(text) => {
                 write!(formatter, "what Quay says, which cannot be asked from here: {text}")
             }
             Self::Answer(status) => write!(
                 formatter,
-                "whether Quay is in order: it answers {status} where nothing is presented; the \
-                 exchange tells"
+                "whether Quay is in order: it answers {status} where nothing is presented; only \
+                 the exchange can tell"
             ),
             Self::Clock => formatter
-                .write_str("whether its times are right by Quay's clock: the exchange tells"),
+                .write_str("whether its times are right by Quay's clock: only the exchange can tell"),
             Self::Edge => formatter.write_str(
-                "whether its times are right by Quay's clock, within a few seconds: the exchange \
-                 tells",
+                "whether its times are right by Quay's clock, within a few seconds: only the \
+                 exchange can tell",
             ),
             Self::Form => {
-                formatter.write_str("whether Quay reads a value of this form: the exchange tells")
+                formatter.write_str("whether Quay reads a value of this form: only the exchange can tell")
             }
             Self::Documents(cause) => write!(
                 formatter,
@@ -234,18 +234,18 @@ impl fmt::Display for Unknown {
             Self::InsecureKeys(url) => write!(
                 formatter,
                 "whether the keys are right: Quay reads them at `{url}`, this program only by https; \
-                 the exchange tells"
+                 only the exchange can tell"
             ),
             Self::Slash => formatter.write_str(
                 "whether this Quay forgives that the discovery document names the issuer with \
-                 another slash at its end (since 3.18 it does): the exchange tells",
+                 another slash at its end (since 3.18 it does): only the exchange can tell",
             ),
             Self::NamelessDocument => formatter.write_str(
-                "whether Quay takes a discovery document without `issuer`: the exchange tells",
+                "whether Quay takes a discovery document without `issuer`: only the exchange can tell",
             ),
             Self::OddKey => formatter.write_str(
-                "which key Quay takes: the token's is published twice, or not for signatures; the \
-                 exchange tells",
+                "which key Quay takes: the token's is published twice, or not for signatures; only \
+                 the exchange can tell",
             ),
             Self::Signature => formatter.write_str(
                 "whether the signature is good: this program cannot check it with this key",

@@ -315,7 +315,7 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
             "an administrator of Quay can enable it; the exchange does not look at that".to_owned(),
         ),
         (_, Some(words)) if words.starts_with("Robot account have been disabled") => (
-            "this Quay lets no robot account in".to_owned(),
+            "this Quay does not accept robot accounts".to_owned(),
             "ask an administrator of Quay (ROBOTS_DISALLOW); the exchange does not look at that"
                 .to_owned(),
         ),
@@ -350,7 +350,7 @@ fn explain(world: &World, rule: &Rule, server: &str, reply: &Response) -> Failur
             ),
         ),
         (429, None) => (
-            format!("{server} is asked too often (429)"),
+            format!("{server} refuses more requests for now (429)"),
             "try again later; see how many hosts share this address".to_owned(),
         ),
         (500..=599, None) => unusable(server, reply.status),
@@ -560,7 +560,7 @@ mod tests {
         the token server `quay.example.com/v2/auth` takes the robot token for a password of `fed_test+robot1`
         hint: check that it is a Quay of 3.13 or later, and the one of `api_url` in the table at /etc/quayfed/config.toml:1
 
-        this Quay lets no robot account in
+        this Quay does not accept robot accounts
         hint: ask an administrator of Quay (ROBOTS_DISALLOW); the exchange does not look at that
         ");
     }

@@ -346,7 +346,7 @@ impl<'a> Case<'a> {
         let hint = match &self.rule.identity.source {
             SourceSpec::ClientCredentials(_) => {
                 "the provider has just issued it: its clock and this host's differ, or its tokens \
-                 live too short"
+                 expire too soon"
                     .to_owned()
             }
             SourceSpec::File(_) => {
@@ -694,11 +694,11 @@ impl<'a> Case<'a> {
                 format!("set {api_url_key} to Quay itself; a login page may stand before it"),
             ),
             405 => (
-                format!("{quay} does not let the token be asked for (405)"),
-                format!("something before Quay bars GET, or {api_url_key} is not Quay's"),
+                format!("{quay} does not allow the request for a token (405)"),
+                format!("something before Quay does not allow GET, or {api_url_key} is not Quay's"),
             ),
             429 => (
-                format!("{quay} is asked too often (429)"),
+                format!("{quay} refuses more requests for now (429)"),
                 "try again later; see how many hosts share this address".to_owned(),
             ),
             502 if has_text(reply, "<title>Quay Loading</title>") => (

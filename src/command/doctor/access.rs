@@ -108,7 +108,7 @@ fn of_absence(rule: &Rule, repository: &Repository) -> Failure {
     let (host, name) = (rule.server.host(), repository.as_str());
     Failure::new(
         format!("there is no repository `{name}` at `{host}`"),
-        "check the name, or create the repository in Quay; the first push creates it too, by whoever \
-         may create repositories there",
+        "check the name, or create the repository in Quay; the first push creates it too, where the \
+         account may create repositories, and in a proxy organization the first pull does",
     )
 }

@@ -199,7 +199,7 @@ fn times_are_named_by_both_clocks_and_what_follows_depends_on_the_source() {
     ];
     insta::assert_snapshot!(texts.join("\n\n"), @"
     the OIDC token has expired: it ended at 2026-11-24T05:55:55Z, 4 min ago by this host's clock (2026-11-24T06:00:00Z)
-    hint: the provider has just issued it: its clock and this host's differ, or its tokens live too short
+    hint: the provider has just issued it: its clock and this host's differ, or its tokens expire too soon
 
     Quay says that the OIDC token has expired, which ends at 2026-11-24T06:04:50Z (4 min from now by this host's clock, 2026-11-24T06:00:00Z)
     hint: the clocks of Quay and this host differ: set them right
@@ -624,10 +624,10 @@ fn an_answer_that_is_no_word_of_quays_is_told_by_its_status() {
     Quay at `quay.example.com` answered 302, a redirect to `login.example.com`, which is not followed
     hint: set `api_url` in the table at /etc/quayfed/config.toml:1 to Quay itself; a login page may stand before it
 
-    Quay at `quay.example.com` does not let the token be asked for (405)
-    hint: something before Quay bars GET, or `api_url` in the table at /etc/quayfed/config.toml:1 is not Quay's
+    Quay at `quay.example.com` does not allow the request for a token (405)
+    hint: something before Quay does not allow GET, or `api_url` in the table at /etc/quayfed/config.toml:1 is not Quay's
 
-    Quay at `quay.example.com` is asked too often (429)
+    Quay at `quay.example.com` refuses more requests for now (429)
     hint: try again later; see how many hosts share this address
 
     Quay at `quay.example.com` cannot reach the issuer `https://sso.example.com/realms/quayrealm` (502), or is itself starting
