@@ -43,7 +43,7 @@ audit: lint ## check the dependencies against the database of advisories (needs 
 
 bench: ## measure everything against floors and peers, and write docs/performance.md (a quarter of an hour)
 	@scripts/install-packages musl-tools valgrind strace time ca-certificates curl python3-requests \
-		amazon-ecr-credential-helper golang-docker-credential-helpers pass gnupg
+		amazon-ecr-credential-helper golang-docker-credential-helpers pass gnupg skopeo docker-registry
 	@scripts/bench measure
 
 bench-check: ## hold what does not depend on the machine's mood to its limits

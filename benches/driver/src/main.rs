@@ -3,8 +3,8 @@
 //! worse than it should be.
 //!
 //! Order of reading: this file, [`scene`] (what is measured in), [`pairs`] (how), [`ways`] (a
-//! cached and a cold `get`), [`crowd`] (many at once), [`gates`] (counts), [`page`] (what is
-//! written).
+//! cached and a cold `get`), [`crowd`] (many at once), [`pull`] (what a user feels), [`gates`]
+//! (counts), [`page`] (what is written).
 
 mod crowd;
 mod gates;
@@ -14,6 +14,7 @@ mod pairs;
 mod peers;
 mod plot;
 mod program;
+mod pull;
 mod relay;
 mod scene;
 mod statistics;
@@ -118,6 +119,7 @@ fn measure(given: &Given) -> Result<bool> {
         ("distant", ways::distant),
         ("herd", crowd::herd),
         ("aging", crowd::aging),
+        ("pull", pull::pull),
     ];
     let is_wanted =
         |name: &str| given.only.as_ref().is_none_or(|word| name.contains(word.as_str()));

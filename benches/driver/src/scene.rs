@@ -14,7 +14,7 @@ use crate::Result;
 use crate::program::Program;
 
 /// The robot, and the client whose tokens are bound to it.
-const ROBOT: &str = "acme+bench";
+pub const ROBOT: &str = "acme+bench";
 const CLIENT: &str = "bench";
 const CLIENT_SECRET: &str = "a-secret-of-the-benchmark-alone";
 /// The system's bundle, as the helper looks for it.
@@ -215,8 +215,9 @@ impl Home {
         self.program(helper).argument("status").argument("--json")
     }
 
-    fn program(&self, helper: &Path) -> Program {
-        Program::new(helper)
+    /// A program that sees this home.
+    pub fn program(&self, program: &Path) -> Program {
+        Program::new(program)
             .with("QUAYFED_CONFIG", &self.configuration)
             .with("QUAYFED_CACHE_DIR", &self.cache)
     }

@@ -11,7 +11,7 @@ use crate::scene::{self, Endpoint, Home, Scene};
 use crate::{Given, Result};
 
 pub const REGISTRY: &str = "quay.example.com";
-const FLOOR: &str = "a Rust program that reads stdin, reads one file and prints";
+pub const FLOOR: &str = "a Rust program that reads stdin, reads one file and prints";
 /// What the floor reads and prints, in bytes.
 const ANSWER: usize = 2560;
 
