@@ -956,6 +956,11 @@ impl Desk {
             .replace(&quay, "quay.acme.cloud")
             .replace(&folder, "/home/devops")
             .replace("(in 58 min)", "(in 59 min)");
+        // A narrow screen breaks a long path wherever its line ends.
+        let broken_at = |name: &str, at: usize| format!("{}\n    {}", &name[..at], &name[at..]);
+        let replaced = (1..quay.len()).fold(replaced, |screen, at| {
+            screen.replace(&broken_at(&quay, at), &broken_at("quay.acme.cloud", at))
+        });
         (code, with_one_time(&replaced))
     }
 }
