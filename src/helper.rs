@@ -180,6 +180,17 @@ fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Fo
             }
         }
     }
+    let of_variables = from_variables.as_deref().map(|(of, _)| of.host());
+    if let (Some(cache), false) = (&cache, has_plan)
+        && of_variables != Some(server.host())
+        && cache.has_no_rule_for(server.host(), &search_path)
+    {
+        world.debug("the configuration is as it was when the plan was made for other hosts");
+        if file.is_some() {
+            cache.drop_plan(server.host(), &search_path);
+        }
+        return Ok(Found::NotOurs);
+    }
     let plan_for = (!has_plan).then_some(&search_path);
     Ok(match read_configuration(world, server, cache, plan_for, from_variables) {
         found @ (Found::Unread(_) | Found::Mistake(_)) if has_plan => {
@@ -223,7 +234,9 @@ fn read_configuration<'a>(
     }
     // What a file that cannot be used has for other hosts is not known to a plan.
     if let (Some(cache), Some(search_path), []) = (&cache, plan_for, &settings.unusable[..]) {
-        cache.keep_plan(server.host(), search_path, fingerprint, &settings, read);
+        let of_variables = from_variables.as_deref().map(|(of, _)| of.host());
+        let rules = (&settings, of_variables);
+        cache.keep_plan(server.host(), search_path, fingerprint, rules, read);
     }
     // Whatever the files say of this very server is replaced.
     let replaces_all = from_variables.as_ref().is_some_and(|rule| rule.0 == *server);

@@ -35,14 +35,13 @@ impl Kind {
     /// After how long without a change a file is a leftover: a temporary file after twenty minutes (no
     /// request lasts so long); a lock after four hours (no attempt is barred for more than three); an
     /// entry after two days (no token is counted as living for more than one); a plan, which is made
-    /// again in no time, after thirty.
+    /// again in no time, too: each search path has its own.
     const fn longest_use(self) -> Duration {
         const DAY: Duration = Duration::from_hours(24);
         match self {
             Self::Temporary => Duration::from_mins(20),
             Self::Lock | Self::NextLock => Duration::from_hours(4),
-            Self::Entry => DAY.saturating_mul(2),
-            Self::Plan => DAY.saturating_mul(30),
+            Self::Entry | Self::Plan => DAY.saturating_mul(2),
         }
     }
 }
@@ -69,6 +68,13 @@ impl Name {
     /// The name of a plan for a host, with a digest of what it is the plan of.
     pub(super) fn of_plan(host: &str, digest: u64) -> Self {
         let mut text = escaped(host);
+        push_hex(&mut text, '.', digest);
+        Self::ending(Kind::Plan, text)
+    }
+
+    /// The name of the plan for all hosts that have none of their own: no host is written like that.
+    pub(super) fn of_other_hosts(digest: u64) -> Self {
+        let mut text = "_".to_owned();
         push_hex(&mut text, '.', digest);
         Self::ending(Kind::Plan, text)
     }
@@ -257,6 +263,8 @@ mod tests {
             let name = Name::of_plan(host, 7);
             assert_eq!(Name::parse(&name.text), Some(name));
         }
+        let name = Name::of_other_hosts(7);
+        assert_eq!(Name::parse(&name.text), Some(name));
         let name = temporary_name(7);
         assert_eq!(Name::parse(&name).map(|name| name.kind), Some(Kind::Temporary));
     }

@@ -117,6 +117,33 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// What the configuration means for every host that has no rule, in one plan: however many are asked
+/// for, they take no more room.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlanOfOthers<'a> {
+    version: &'a str,
+    /// The format and the search path: its name is made of these bytes.
+    key: &'a [u8],
+    #[serde(borrow)]
+    fingerprint: Fingerprint<'a>,
+    /// A digest of each host that has rules, one after the other.
+    hosts: &'a [u8],
+}
+
+impl PlanOfOthers<'_> {
+    /// Whether a host has no rule; one that only looks like one that has counts as that one.
+    fn has_no_rule_for(&self, host: &str) -> bool {
+        let digest = digest(host);
+        self.hosts.chunks_exact(digest.len()).all(|of| of != digest)
+    }
+}
+
+/// What tells a host from nearly every other one.
+fn digest(host: &str) -> [u8; 4] {
+    let [a, b, c, d, ..] = checksum(host.as_bytes()).to_le_bytes();
+    [a, b, c, d]
+}
+
 /// The content of a plan's file.
 #[derive(Debug)]
 pub struct PlanFile<'p> {
@@ -143,39 +170,79 @@ impl Cache<'_> {
         Some(PlanFile { search_path, key, content })
     }
 
-    /// Keeps the plan for a host out of what was read, unless a file that it was made from is so
-    /// young that it may change again without a trace: two edits within one tick of the clock look
-    /// the same. `read` is the wall clock from before the files were read.
+    /// Whether no file has a rule for a host, as was found out once for all such hosts, if everything
+    /// that it was found in is as it was.
+    pub fn has_no_rule_for(&self, host: &str, search_path: &SearchPath) -> bool {
+        let Some(key) = key(OTHERS, search_path) else { return false };
+        let Some(content) = self.folder.read(&Name::of_other_hosts(checksum(&key)), LARGEST) else {
+            return false;
+        };
+        let Some(plan) = unsealed::<PlanOfOthers<'_>>(&content) else { return false };
+        let is_meant = plan.version == VERSION && plan.key == key;
+        is_meant
+            && plan.has_no_rule_for(host)
+            && plan.fingerprint.still_holds(self.world, search_path)
+            && plan.fingerprint.is_settled(self.world.clock.wall())
+    }
+
+    /// Removes the plan of a host that once had rules.
+    pub fn drop_plan(&self, host: &str, search_path: &SearchPath) {
+        if let Some(key) = key(host, search_path) {
+            // One that stays is found not to hold again.
+            let _ = self.folder.remove(&name(host, &key));
+        }
+    }
+
+    /// Keeps the plan for a host out of what was read, or that for all hosts without rules where it
+    /// is one of them; `has_rule` is one that has a rule elsewhere. Not so if a file that it was made
+    /// from is so young that it may change again without a trace: two edits within one tick of the
+    /// clock look the same. `read` is the wall clock from before the files were read.
     pub fn keep_plan(
         &self,
         host: &str,
         search_path: &SearchPath,
         fingerprint: Fingerprint<'_>,
-        settings: &Settings,
+        (settings, has_rule): (&Settings, Option<&str>),
         read: Duration,
     ) {
         if !fingerprint.is_settled(read) {
             self.world.debug("no plan is kept: the configuration has just changed");
             return;
         }
-        let Some(key) = key(host, search_path) else { return };
         let rules = settings.rules.iter().filter(|(server, _)| server.host() == host);
-        let rules = rules.map(|(server, rule)| PlannedRule::of(server, rule)).collect();
-        let plan = Plan { version: VERSION, key: &key, fingerprint, rules };
-        match self.write_plan(&plan, &name(host, &key)) {
+        let rules: Vec<_> = rules.map(|(server, rule)| PlannedRule::of(server, rule)).collect();
+        let is_ours = !rules.is_empty() || has_rule == Some(host);
+        let Some(key) = key(if is_ours { host } else { OTHERS }, search_path) else { return };
+        let written = if is_ours {
+            let plan = Plan { version: VERSION, key: &key, fingerprint, rules };
+            self.write_plan(&plan, &name(host, &key))
+        } else {
+            self.drop_plan(host, search_path);
+            // The order is that of hosts.
+            let mut hosts: Vec<&str> = settings.rules.keys().map(Server::host).collect();
+            hosts.dedup();
+            let hosts: Vec<u8> = hosts.into_iter().flat_map(digest).collect();
+            let plan = PlanOfOthers { version: VERSION, key: &key, fingerprint, hosts: &hosts };
+            self.write_plan(&plan, &Name::of_other_hosts(checksum(&key)))
+        };
+        match written {
             Ok(()) => self.sweep(),
             Err(error) => self.world.debug(format_args!("no plan is kept: {error:#}")),
         }
     }
 
-    fn write_plan(&self, plan: &Plan<'_>, name: &Name) -> anyhow::Result<()> {
+    fn write_plan(&self, plan: &impl Serialize, name: &Name) -> anyhow::Result<()> {
         let content = sealed(plan).context("a path is no text")?;
         let size = content.len() as u64;
+        anyhow::ensure!(size <= LARGEST, "it would be too large");
         let room = self.folder.reserve(size, self.world.random_number()).context("no room")?;
         let written = name.write(room, &content);
         written.with_context(|| format!("the plan `{name}`"))
     }
 }
+
+/// What stands for all hosts that have no rule, in the place of a host.
+const OTHERS: &str = "";
 
 /// What a plan is the plan of; nothing where a path is not UTF-8.
 fn key(host: &str, search_path: &SearchPath) -> Option<Vec<u8>> {
@@ -234,6 +301,17 @@ mod tests {
                       2b620175017300010103682f700103612b6201750173010156010103682f700103612b6201750173\
                       020163010103682f700103612b620175017303022f7400010103682f700103612b62017501730401\
                       54000101";
+        assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
+    }
+
+    #[test]
+    fn r8_what_is_written_of_other_hosts_changes_only_with_its_format() {
+        let fingerprint = serde_json::from_str(r#"[["/a", null]]"#).expect("a fingerprint");
+        let hosts = ["h", "i"].map(digest).concat();
+        let plan = PlanOfOthers { version: "v", key: b"k", fingerprint, hosts: &hosts };
+        assert!(plan.has_no_rule_for("j") && !plan.has_no_rule_for("i"));
+        let shown = (FORMAT, hex(&sealed(&plan).expect("bytes")));
+        let wanted = "e3c3c3b696889df10176016b01022f6100081a1380096e02f997";
         assert_eq!(shown, (4, wanted.to_owned()), "a change needs another FORMAT");
     }
 

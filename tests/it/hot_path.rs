@@ -78,12 +78,21 @@ fn strace_would_show_the_sockets_and_threads_of_a_cold_get() {
 }
 
 #[test]
-fn a_server_that_is_not_ours_is_answered_without_a_socket() {
+fn r8_a_server_that_is_not_ours_costs_no_more_than_one_that_is() {
     let sandbox = Sandbox::start();
     let home = warm(&sandbox);
-    let Some((ran, calls)) = traced(&home, "docker.io") else { return };
+    let Some((_, of_ours)) = traced(&home, &sandbox.quay().host()) else { return };
+    assert!(home.get("docker.io").is_not_found());
+    // Another one than the one that made the plan for all of them.
+    let Some((ran, calls)) = traced(&home, "ghcr.io") else { return };
     assert!(ran.is_not_found(), "{ran:?}");
-    assert!(!calls.iter().any(|line| line.contains("socket(")), "{calls:#?}");
+    println!("a get that is not ours: {} system calls, {}", calls.len(), of_ours.len());
+    assert!(calls.len() <= of_ours.len(), "{calls:#?}");
+    for call in ["socket(", "clone", "flock(", "O_CREAT"] {
+        assert!(!calls.iter().any(|line| line.contains(call)), "{call} in {calls:#?}");
+    }
+    let opened: Vec<_> = calls.iter().filter(|line| line.contains("open")).collect();
+    assert!(!opened.iter().any(|line| line.contains(".toml")), "{opened:#?}");
 }
 
 #[test]

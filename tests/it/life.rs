@@ -975,6 +975,54 @@ fn r8_a_cached_get_reads_the_plan_and_not_the_configuration() {
 }
 
 #[test]
+fn r8_what_is_not_ours_takes_the_same_room_however_much_of_it_is_asked_for() {
+    let mut host = Host::new();
+    let world = host.world();
+    host.token();
+    let files = || fs::read_dir(&host.cache).expect("a folder").count();
+    let before = files();
+    for number in 0..300 {
+        for server in [format!("r{number}.example.com"), format!("{HOST}:{number}/org/app")] {
+            assert_eq!(host.get_in(&world, &server).exit_code(), 1);
+        }
+    }
+    assert_eq!(files(), before + 1, "one plan for all of them");
+    let is_read_of = |world: &quayfed::world::World| {
+        let told = "as it was when the plan was made";
+        !world.log.lines().iter().any(|line| line.contains(told))
+    };
+    let asks = |server: &str| {
+        let world = host.world();
+        let answer = host.get_in(&world, server);
+        (answer.exit_code() == 0, is_read_of(&world))
+    };
+    assert_eq!(asks("another.example.com"), (false, false), "by the plan");
+    assert_eq!(asks(HOST), (true, false), "by its own");
+    // One that was not ours has a rule now, and the one that had has none: at once.
+    let text = fs::read_to_string(&host.configuration).expect("a file");
+    host.configure(&text.replace(HOST, "r7.example.com"));
+    assert_eq!(asks("r7.example.com"), (true, true));
+    assert_eq!(asks("r7.example.com"), (true, false));
+    assert_eq!(asks(HOST), (false, true));
+    assert_eq!(asks(HOST), (false, false));
+    assert_eq!(files_ending(&host.cache, ".plan").len(), 2, "its own plan is gone");
+    // A rule of variables has a plan of its own too, and what is not ours then is not found.
+    let variables = [("QUAYFED_REGISTRY", "r8.example.com"), ("QUAYFED_ROBOT", "acme+ci")];
+    host.variables.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    host.variables
+        .push(("QUAYFED_TOKEN".to_owned(), oidc_token("one", world.clock.wall().as_secs())));
+    let asks = |server: &str| {
+        let world = host.world();
+        let answer = host.get_in(&world, server);
+        (answer.exit_code() == 0, is_read_of(&world))
+    };
+    assert_eq!(asks("r8.example.com"), (true, true));
+    assert_eq!(asks("r8.example.com"), (true, false));
+    assert_eq!(asks("r9.example.com"), (false, false));
+    assert_eq!(asks("r7.example.com"), (true, false));
+}
+
+#[test]
 fn r9_a_configuration_that_has_just_changed_is_read_again() {
     let host = Host::new();
     // The clocks as they are now: the file is younger than two seconds.
