@@ -22,7 +22,6 @@ demo: ## show the whole way on this machine, and leave nothing behind
 test: ## pass every test
 	@scripts/install-packages strace util-linux groff-base libcap2-bin systemd python3-prometheus-client \
 		zsh fish ca-certificates
-
 	@scripts/install-httpproxy
 	$(CARGO) test --workspace --locked
 	@scripts/test-as-user

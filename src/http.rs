@@ -2,6 +2,7 @@
 
 mod ahead;
 mod attempts;
+mod ca_bundle;
 pub mod certificate;
 pub mod discovery;
 mod fault;
@@ -34,7 +35,8 @@ use crate::world::World;
 use ahead::{Ahead, AheadLayer, Way};
 use lookup::{LookUp, Resolver};
 use proxy::{Proxy, Route};
-use witness::{Seen, Witness};
+use trust::{Roots, System};
+use witness::{Seen, Verifier};
 
 pub use retry::{Retry500, retry_after, send_by, send_once_by, server_time};
 
@@ -300,7 +302,7 @@ pub fn root_files(world: &World) -> Vec<PathBuf> {
 /// Looks whether the `ca_file` of a connection can be used; one without is fine.
 pub fn check_ca_file(world: &World, connection: &Connection) -> Result<(), TransportError> {
     let file = connection.ca_file.as_deref();
-    file.map_or(Ok(()), |file| trust::add_ca_file(world, &mut RootCertStore::empty(), file))
+    file.map_or(Ok(()), |file| trust::of_ca_file(world, file).map(drop))
 }
 
 /// The proxy that requests go through.
@@ -338,9 +340,10 @@ pub fn way_to(world: &World, connection: &Connection, url: &Url) -> Result<WayTo
 /// reached and trusted, so a connection serves again; one connection at most is made ahead.
 pub struct HttpTransport<'w> {
     world: &'w World,
-    seen: Option<Arc<Seen>>,
+    seen: Arc<Seen>,
+    is_watched: bool,
     runtime: OnceCell<Runtime>,
-    roots: OnceCell<RootCertStore>,
+    system: OnceCell<Arc<System>>,
     clients: RefCell<Vec<Rc<Client>>>,
     ahead: RefCell<Option<Ahead>>,
     look_up: LookUp,
@@ -353,7 +356,6 @@ struct Client {
     key: ClientKey,
     proxy: Option<Proxy>,
     http: reqwest::Client,
-    has_roots: bool,
 }
 
 impl<'w> HttpTransport<'w> {
@@ -361,9 +363,10 @@ impl<'w> HttpTransport<'w> {
     pub fn new(world: &'w World) -> Self {
         Self {
             world,
-            seen: None,
+            seen: Arc::default(),
+            is_watched: false,
             runtime: OnceCell::new(),
-            roots: OnceCell::new(),
+            system: OnceCell::new(),
             clients: RefCell::new(Vec::new()),
             ahead: RefCell::new(None),
             look_up: lookup::of_system(),
@@ -374,7 +377,8 @@ impl<'w> HttpTransport<'w> {
     /// that.
     pub fn seen_by(world: &'w World, seen: &Arc<Seen>) -> Self {
         let mut transport = Self::new(world);
-        transport.seen = Some(Arc::clone(seen));
+        transport.seen = Arc::clone(seen);
+        transport.is_watched = true;
         transport
     }
 
@@ -387,11 +391,12 @@ impl<'w> HttpTransport<'w> {
         check_scheme(url, connection)?;
         let route = Route::to(self.world, &connection.proxy, url)?;
         let client = self.client(connection, route.proxy.as_ref())?;
-        if client.has_roots || url.scheme() != "https" {
-            return Ok((client, route));
+        let needs_system = url.scheme() == "https" && connection.ca_file.is_none();
+        if needs_system && !self.system().has_any() {
+            let text = self.with_notes("no CA certificate was found on this host".to_owned());
+            return Err(TransportError { kind: TransportFault::SystemRoots, text });
         }
-        let text = "no CA certificate was found on this host".to_owned();
-        Err(TransportError { kind: TransportFault::SystemRoots, text })
+        Ok((client, route))
     }
 
     fn client(
@@ -417,11 +422,12 @@ impl<'w> HttpTransport<'w> {
         connection: &Connection,
         proxy: Option<&Proxy>,
     ) -> Result<Client, TransportError> {
-        let mut roots = self.roots()?.clone();
-        if let Some(file) = &connection.ca_file {
-            trust::add_ca_file(self.world, &mut roots, file)?;
-        }
-        let has_roots = !roots.is_empty();
+        let ca_file = connection.ca_file.as_deref();
+        let ca_file = ca_file.map(|file| trust::of_ca_file(self.world, file)).transpose()?;
+        let roots = Roots {
+            ca_file: ca_file.unwrap_or_else(RootCertStore::empty),
+            system: Arc::clone(self.system()),
+        };
         let builder = reqwest::Client::builder()
             .user_agent(concat!("docker-credential-quayfed/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -442,23 +448,26 @@ impl<'w> HttpTransport<'w> {
             ),
         };
         let http = builder.build().map_err(|error| setup(&error.without_url()))?;
-        Ok(Client { key: client_key(connection), proxy: proxy.cloned(), http, has_roots })
+        Ok(Client { key: client_key(connection), proxy: proxy.cloned(), http })
     }
 
-    fn tls(&self, roots: RootCertStore) -> Result<ClientConfig, TransportError> {
-        let Some(seen) = &self.seen else { return trust::tls(roots) };
-        match Witness::new(roots.clone(), self.roots()?.clone(), Arc::clone(seen)) {
-            Some(witness) => trust::tls_before(witness),
-            None => trust::tls(roots),
-        }
+    fn tls(&self, roots: Roots) -> Result<ClientConfig, TransportError> {
+        trust::tls(Verifier::new(roots, Arc::clone(&self.seen), self.is_watched))
     }
 
-    fn roots(&self) -> Result<&RootCertStore, TransportError> {
-        if let Some(roots) = self.roots.get() {
-            return Ok(roots);
+    fn system(&self) -> &Arc<System> {
+        self.system.get_or_init(|| Arc::new(System::of(self.world)))
+    }
+
+    /// Why nobody is trusted, with what of the system's certificates could not be used.
+    fn with_notes(&self, text: String) -> String {
+        const TOLD: usize = 2;
+        let notes = &self.system().all().notes;
+        let text = notes.iter().take(TOLD).fold(text, |text, note| format!("{text}; {note}"));
+        match notes.len() {
+            0..=TOLD => text,
+            more => format!("{text}; and {} more", more - TOLD),
         }
-        let roots = trust::system_roots(self.world)?;
-        Ok(self.roots.get_or_init(|| roots))
     }
 
     fn runtime(&self) -> Result<&Runtime, TransportError> {
@@ -475,6 +484,14 @@ impl<'w> HttpTransport<'w> {
             },
         )?;
         Ok(self.runtime.get_or_init(|| runtime))
+    }
+
+    fn explain(&self, error: &reqwest::Error, route: &Route) -> TransportError {
+        let mut error = fault::explain(error, route);
+        if error.kind == TransportFault::UntrustedIssuer {
+            error.text = self.with_notes(error.text);
+        }
+        error
     }
 
     fn begin(&self, url: &Url, connection: &Connection) -> Option<Ahead> {
@@ -503,7 +520,7 @@ impl Transport for HttpTransport<'_> {
             tokio::time::timeout(request.timeout, sending).await
         });
         if let Ok(reply) = sent {
-            return reply.map_err(|error| fault::explain(&error, &route));
+            return reply.map_err(|error| self.explain(&error, &route));
         }
         let attempts = if own.have_begun() { own } else { ahead.unwrap_or(own) };
         Err(fault::timeout(request.timeout, attempts.waiting(), &route))

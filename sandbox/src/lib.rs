@@ -39,6 +39,7 @@ pub use keys::Algorithm;
 pub use needs::{Need, lacks, nothing_may_be_skipped};
 pub use quay::{EXCHANGE_PATH, HEALTH_PATH, Quay, Version};
 pub use silent::Silent;
+pub use tls::root;
 pub use token::{KeyId, SignedBy, TokenShape, claims_of};
 
 /// The subject of a default token, and the one that the default robots are bound to.

@@ -96,6 +96,11 @@ impl Authority {
     }
 }
 
+/// The certificate of a new CA, in PEM.
+pub fn root(name: &str) -> io::Result<String> {
+    Ok(Authority::new(name)?.pem)
+}
+
 /// A self-signed certificate of a token-signing key, as PEM and DER: what `x5c` carries and what
 /// a registry holds as its `rootcertbundle`.
 pub(crate) fn self_signed_for_tokens(pkcs8: &[u8]) -> io::Result<(String, Vec<u8>)> {

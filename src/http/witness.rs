@@ -1,17 +1,21 @@
-//! What servers present as their certificates, and what is made of it, for whoever explains that to
-//! a person. Nothing is decided here: the answer is always that of rustls's own verifier.
+//! Verifies servers as rustls does, and notes what they present and what is made of it, for whoever
+//! explains that to a person. Nothing is decided here: the answer is always that of rustls's own
+//! functions.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::certificate::{Certificate, Name, last_of};
-use super::trust;
+use super::trust::{self, Roots};
 use crate::world::World;
 
 /// The certificates that a server presented.
@@ -35,17 +39,12 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Whether it is trusted by the system's certificates and those of some files in PEM, where one
-    /// that cannot be used is passed over, as Go does.
+    /// Whether podman would trust it: by the system's certificates and those of some files in PEM.
     pub fn is_trusted_by(&self, world: &World, files: &[PathBuf]) -> bool {
-        let mut roots = trust::system_roots(world).unwrap_or_else(|_| RootCertStore::empty());
-        for file in files {
-            trust::add_file(&mut roots, file);
-        }
         let Some((own, others)) = self.chain.split_first() else { return false };
-        verifier_by(Arc::new(roots)).is_some_and(|verifier| {
-            verifier.verify_server_cert(own, others, &self.name, &[], self.at).is_ok()
-        })
+        let roots = trust::of_podman(world, files);
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        verify(own, others, &self.name, self.at, &roots, &algorithms).is_ok()
     }
 }
 
@@ -66,45 +65,50 @@ pub enum Trust {
     Refused,
 }
 
-/// What the last server presented that TLS was begun with.
+/// What servers presented that TLS was begun with, the last of each.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<Option<Presented>>);
+pub struct Seen(Mutex<Vec<(String, Presented)>>);
 
 impl Seen {
-    /// Takes it; nothing where TLS was not begun anew since it was last asked.
+    /// Takes what the last server presented; nothing where TLS was not begun anew since this was
+    /// last asked.
     pub fn take(&self) -> Option<Presented> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut seen = self.seen();
+        let (_, last) = seen.pop()?;
+        seen.clear();
+        Some(last)
     }
 
-    fn put(&self, presented: Option<Presented>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = presented;
+    fn put(&self, name: &ServerName<'_>, presented: Option<Presented>) {
+        let name = name.to_str().into_owned();
+        let mut seen = self.seen();
+        seen.retain(|(of, _)| *of != name);
+        seen.extend(presented.map(|presented| (name, presented)));
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Vec<(String, Presented)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Verifies as rustls does, and tells [`Seen`].
+/// Verifies as rustls does, by the roots of a connection, and tells [`Seen`]: what was refused, and
+/// everything where it watches.
 #[derive(Debug)]
-pub(super) struct Witness {
-    roots: Arc<RootCertStore>,
-    verifier: Arc<WebPkiServerVerifier>,
-    system_roots: Arc<RootCertStore>,
-    /// By the system's roots alone, where it has any.
-    system: Option<Arc<WebPkiServerVerifier>>,
+pub(super) struct Verifier {
+    roots: Roots,
+    algorithms: WebPkiSupportedAlgorithms,
     seen: Arc<Seen>,
+    is_watched: bool,
 }
 
-impl Witness {
-    /// For a connection with these roots, those of the system among them; nothing where there are
-    /// none at all.
-    pub(super) fn new(
-        roots: RootCertStore,
-        system: RootCertStore,
-        seen: Arc<Seen>,
-    ) -> Option<Self> {
-        let roots = Arc::new(roots);
-        let verifier = verifier_by(Arc::clone(&roots))?;
-        let system_roots = Arc::new(system);
-        let system = verifier_by(Arc::clone(&system_roots));
-        Some(Self { roots, verifier, system_roots, system, seen })
+impl Verifier {
+    pub(super) fn new(roots: Roots, seen: Arc<Seen>, is_watched: bool) -> Self {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        Self { roots, algorithms, seen, is_watched }
+    }
+
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     fn trust(
@@ -113,7 +117,8 @@ impl Witness {
         is_systems: bool,
         error: Option<&Error>,
     ) -> Option<Trust> {
-        let roots = if is_systems { &self.system_roots } else { &self.roots };
+        let roots =
+            if is_systems { self.roots.system.all().roots.clone() } else { self.roots.all() };
         let is_root = |name: &Name| {
             roots.roots.iter().any(|root| root.subject.as_ref() == name.der.as_slice())
         };
@@ -140,31 +145,34 @@ impl Witness {
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let by = |verifier: &WebPkiServerVerifier| {
-            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let by = |roots: &RootCertStore| {
+            verify(end_entity, intermediates, server_name, now, roots, &self.algorithms)
         };
-        let verified = by(&self.verifier);
-        let is_systems = self.system.as_deref().is_some_and(|system| by(system).is_ok());
-        let sent = std::iter::once(end_entity).chain(intermediates);
-        let chain: Vec<_> = sent.map(|der| Certificate::read(der)).collect();
-        let trust = self.trust(&chain, is_systems, verified.as_ref().err());
-        let owned = |der: &CertificateDer<'_>| der.clone().into_owned();
-        let sent = Sent {
-            chain: std::iter::once(end_entity).chain(intermediates).map(owned).collect(),
-            name: server_name.to_owned(),
-            at: now,
-        };
-        self.seen.put(trust.map(|trust| Presented { chain, trust, sent: Some(sent) }));
-        verified
+        let verified = self.roots.verify(by);
+        if self.is_watched || verified.is_err() {
+            let is_systems = by(&self.roots.system.all().roots).is_ok();
+            let sent = std::iter::once(end_entity).chain(intermediates);
+            let chain: Vec<_> = sent.map(|der| Certificate::read(der)).collect();
+            let trust = self.trust(&chain, is_systems, verified.as_ref().err());
+            let owned = |der: &CertificateDer<'_>| der.clone().into_owned();
+            let sent = Sent {
+                chain: std::iter::once(end_entity).chain(intermediates).map(owned).collect(),
+                name: server_name.to_owned(),
+                at: now,
+            };
+            let sent = Some(sent);
+            self.seen.put(server_name, trust.map(|trust| Presented { chain, trust, sent }));
+        }
+        verified.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -173,7 +181,7 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -182,17 +190,26 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
-fn verifier_by(roots: Arc<RootCertStore>) -> Option<Arc<WebPkiServerVerifier>> {
-    let provider = Arc::new(ring::default_provider());
-    WebPkiServerVerifier::builder_with_provider(roots, provider).build().ok()
+/// As rustls's own verifier does, without what it only does for lists of revoked certificates.
+fn verify(
+    own: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    now: UnixTime,
+    roots: &RootCertStore,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<(), Error> {
+    let certificate = ParsedCertificate::try_from(own)?;
+    verify_server_cert_signed_by_trust_anchor(&certificate, roots, others, now, algorithms.all)?;
+    verify_server_name(&certificate, name)
 }
 
 #[cfg(test)]
@@ -201,6 +218,7 @@ mod tests {
 
     use super::*;
     use crate::http::certificate::testing::common;
+    use crate::http::trust::System;
 
     #[test]
     fn whoever_is_named_as_the_systems_root_is_one() {
@@ -212,15 +230,16 @@ mod tests {
             };
             RootCertStore { roots: names.iter().map(of).collect() }
         };
-        let both = roots(&["Corp Issuing", "Acme Root"]);
-        let witness = Witness::new(both, roots(&["Acme Root"]), Arc::default()).expect("roots");
+        let system = Arc::new(System::holding(roots(&["Acme Root"])));
+        let roots = Roots { ca_file: roots(&["Corp Issuing"]), system };
+        let verifier = Verifier::new(roots, Arc::default(), true);
         let certificate = |subject, issuer| {
             Some(Certificate { subject: common(subject), issuer: common(issuer), ends: 0 })
         };
         // One that cannot be read is passed over.
         let chain =
             [certificate("leaf", "Corp Issuing"), None, certificate("Corp Issuing", "Acme Root")];
-        let root = |is_systems| match witness.trust(&chain, is_systems, None) {
+        let root = |is_systems| match verifier.trust(&chain, is_systems, None) {
             Some(Trust::System(root)) => format!("{root} of the system"),
             Some(Trust::CaFile(root)) => format!("{root} of the file"),
             other => format!("{other:?}"),

@@ -366,18 +366,62 @@ fn r20_a_ca_file_that_is_empty_or_missing_is_an_error() {
 }
 
 #[test]
-fn ssl_cert_file_replaces_the_systems_bundle() {
+fn r37_stale_variables_are_no_failure_where_the_rest_suffices_and_named_where_it_does_not() {
     let sandbox = Sandbox::start();
     let mut home = at_sandbox(&sandbox);
     let host = sandbox.quay().host();
-    let ca = format!("ca_file = \"{}\"\n", home.path("ca.pem").display());
-    home.configure(&configuration(&sandbox, &home).replace(&ca, ""));
-    assert!(home.get(&host).cause().contains("certificate"));
-    home.set("SSL_CERT_FILE", home.path("ca.pem").to_str().expect("text"));
-    home.get(&host).token();
-    home.set("SSL_CERT_FILE", "/nowhere/ca.pem");
-    home.run("erase", &host);
-    assert!(home.get(&host).cause().contains("/nowhere/ca.pem"));
+    let (file, folder) =
+        (home.path("ca.pem").display().to_string(), home.path("").display().to_string());
+    let with_ca_file = configuration(&sandbox, &home);
+    let without = with_ca_file.replace(&format!("ca_file = \"{file}\"\n"), "");
+    let gone = "/nowhere/ca.pem";
+    for (variables, configured, works) in [
+        (["", ""], &without, false),
+        ([gone, gone], &with_ca_file, true),
+        ([&file, ""], &without, true),
+        ([&file, gone], &without, true),
+        // Anything may lie in a folder.
+        ([gone, &folder], &without, true),
+        (["", &folder], &without, true),
+        ([gone, ""], &without, false),
+        ([gone, gone], &without, false),
+    ] {
+        for (name, value) in ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().zip(variables) {
+            home.set(name, value);
+        }
+        home.configure(configured);
+        home.run("erase", &host);
+        let ran = home.get(&host);
+        if works {
+            ran.token();
+        } else {
+            assert!(ran.cause().contains("certificate"), "{variables:?}: {ran:?}");
+            let named = format!("SSL_CERT_FILE: `{gone}` does not exist");
+            assert_eq!(ran.cause().contains(&named), variables[0] == gone, "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn r37_a_ca_file_that_is_wrong_in_one_line_is_an_error_before_anything_is_sent() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let path = home.path("ca.pem");
+    let good = std::fs::read_to_string(&path).expect("a CA");
+    let cut = good.lines().take(3).collect::<Vec<_>>().join("\n");
+    let line = good.lines().count() + 1;
+    home.write("ca.pem", &format!("{good}{cut}\n"), 0o644);
+    let ran = home.get(&sandbox.quay().host());
+    let wanted = format!(
+        "cannot be reached: `ca_file`: `{}:{line}` begins a CERTIFICATE that does not end (END \
+         CERTIFICATE)",
+        path.display()
+    );
+    assert!(ran.cause().ends_with(&wanted), "{ran:?}");
+    assert!(sandbox.issuer().requests().is_empty() && sandbox.quay().connections().is_empty());
+    // Without a line end between two, both count.
+    home.write("ca.pem", &(good.trim_end().to_owned() + &good), 0o644);
+    home.get(&sandbox.quay().host()).token();
 }
 
 /// A proxy for CONNECT that counts what it is asked for.

@@ -417,7 +417,7 @@ fn nothing_is_connected_ahead_where_nothing_may_be_sent() {
         transport.connect_ahead(&quay.url("/exchange"), &connection);
         assert!(transport.ahead.borrow().is_none(), "{connection:?}");
     }
-    let world = world_with(&[("SSL_CERT_DIR", "/nowhere")]);
+    let world = world_with(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")]);
     let transport = HttpTransport::new(&world);
     let url = Url::parse("https://quay.example.com/").expect("a URL");
     transport.connect_ahead(&url, &Connection::default());
