@@ -23,6 +23,9 @@ type Moment = (u64, u64);
 /// Device, inode, size and times of a file.
 type Stamp = (u64, u64, u64, i64, i64);
 
+/// Issuer, token endpoint, how clients authenticate there, when it was read, and the seal.
+type Discovery = (String, String, u32, Moment, [u8; 32]);
+
 /// An entry as it is written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
@@ -33,8 +36,7 @@ struct Entry {
     obtained: Moment,
     boot_id: Option<String>,
     spread: f64,
-    /// Issuer, token endpoint, when they were read, seal.
-    discovery: Option<(String, String, Moment, [u8; 32])>,
+    discovery: Option<Discovery>,
 }
 
 /// A lock's file as it is written.
@@ -161,7 +163,7 @@ fn r31_each_field_of_an_entry_is_as_a_helper_writes_it_or_the_entry_is_absent() 
         ("a boot of a cache in memory", true, |it| it.boot_id = Some("\0".repeat(1000))),
         ("no discovery", true, |it| it.discovery = None),
         ("an endpoint of long ago", true, |it| {
-            it.discovery = Some((String::new(), "\0".repeat(5000), (0, 0), [0; 32]));
+            it.discovery = Some((String::new(), "\0".repeat(5000), 0, (0, 0), [0; 32]));
         }),
     ];
     for (what, is_used, change) in cases {
