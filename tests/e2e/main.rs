@@ -13,7 +13,10 @@ mod run;
 mod scene;
 
 mod by_hand;
+#[path = "../../src/command/clients/cases.rs"]
+mod cases;
 mod docker;
+mod files;
 mod keycloak;
 mod libraries;
 mod podman;
@@ -51,6 +54,7 @@ const PARTS: &[Part] = &[
     refusals::PART,
     rootless::PART,
     docker::PART,
+    files::PART,
     libraries::PART,
     keycloak::PART,
     by_hand::PART,
