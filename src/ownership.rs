@@ -216,7 +216,7 @@ impl Way<'_> {
             ),
         );
         let hint = if is_of_the_system(self.world, &folder.path) {
-            let sudo = sudo(self.world);
+            let sudo = self.world.as_root();
             format!(
                 "whoever owns it decides what stands in it: {sudo}chown root: {}",
                 quoted(&folder.path)
@@ -233,7 +233,7 @@ impl Way<'_> {
 
     fn open_fault(&self, folder: &Part) -> Failure {
         let uid = self.world.caller.owner_on_the_host(folder.uid);
-        let sudo = if folder.uid == self.world.caller.uid() { "" } else { sudo(self.world) };
+        let sudo = if folder.uid == self.world.caller.uid() { "" } else { self.world.as_root() };
         let mode = folder.mode;
         Failure::new(
             self.because_of(
@@ -290,11 +290,6 @@ fn is_of_the_system(world: &World, folder: &Path) -> bool {
         || ["/usr", "/opt"].iter().any(|root| folder.starts_with(root))
 }
 
-/// What stands before a command that only root may give.
-fn sudo(world: &World) -> &'static str {
-    if world.caller.uid() == 0 && world.caller.namespace().is_initial { "" } else { "sudo " }
-}
-
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -329,7 +324,7 @@ pub fn owner_fault(world: &World, path: &Path, metadata: &Metadata, of: Use) -> 
         let hint = if is_of_the_system(world, path) {
             format!(
                 "whoever owns it decides what stands in it: {}chown root: {}",
-                sudo(world),
+                world.as_root(),
                 quoted(path)
             )
         } else if of == Use::Configuration && caller.uid() == 0 && caller.namespace().is_initial {
@@ -353,7 +348,7 @@ pub fn owner_fault(world: &World, path: &Path, metadata: &Metadata, of: Use) -> 
         ));
     }
     (mode & 0o022 != 0).then(|| {
-        let sudo = if uid == caller.uid() { "" } else { sudo(world) };
+        let sudo = if uid == caller.uid() { "" } else { world.as_root() };
         Failure::new(
             format!(
                 "{shown} can be written by others than its owner (uid {on_the_host}, mode {mode:04o})"

@@ -110,6 +110,19 @@ impl World {
         self.places.home.get_or_init(find).as_deref()
     }
 
+    /// What a command that needs root's rights begins with, for whoever reads it: the caller, or under
+    /// sudo the user who called that.
+    pub fn as_root(&self) -> &'static str {
+        let is_root = self.caller.uid() == 0 && self.caller.namespace().is_initial;
+        if is_root { self.as_now() } else { "sudo " }
+    }
+
+    /// What a command begins with that is to run as this one does.
+    pub fn as_now(&self) -> &'static str {
+        let is_under_sudo = self.caller.uid() == 0 && self.environment.has("SUDO_UID");
+        if is_under_sudo { "sudo " } else { "" }
+    }
+
     /// What tells this boot of the host from any other.
     pub fn boot_id(&self) -> Option<String> {
         let id = files::read_at_once::<64>(&self.places.boot_id)?;

@@ -90,8 +90,16 @@ pub(super) fn run(
         own_edits(world, arguments)?
     };
     // Whatever is wrong is found before anything is written.
-    let previews =
-        edits.iter().map(|(_, edit)| edit.preview(world)).collect::<Result<Vec<_>, _>>()?;
+    let previews: Result<Vec<_>, _> = edits.iter().map(|(_, edit)| edit.preview(world)).collect();
+    let previews = match previews {
+        Ok(previews) => previews,
+        Err(failure) => {
+            if arguments.json {
+                terminal.json(&json::of(arguments.dry_run, &[], &[], Some(&failure)));
+            }
+            return Err(failure);
+        }
+    };
     let is_to_do = previews.iter().any(|preview| preview.outcome.after != After::Same);
     let mut files = Vec::new();
     let mut failure = None;

@@ -180,10 +180,10 @@ pub(super) fn run(
     place.write(world, &draft.text, arguments.force)?;
     let mut found = notes_on(world, &server, &place.file);
     let (Ok(notes) | Err(notes)) = &mut found;
-    notes.extend(note_on_secret(arguments, &place));
+    notes.extend(note_on_secret(world, arguments, &place));
     notes.extend(note_on_ca_file(world, arguments, &server));
     let (Ok(notes) | Err(notes)) = &found;
-    let next = next_steps(arguments, &server, &draft.identity);
+    let next = next_steps(world, arguments, &server, &draft.identity);
     if arguments.json {
         terminal.json(&json::line(&Report {
             version: VERSION,
@@ -530,10 +530,10 @@ fn notes_on(world: &World, server: &Server, file: &Path) -> Result<Vec<Note>, Ve
 }
 
 /// Whether the secret of a configuration for every user is one that the others cannot read.
-fn note_on_secret(arguments: &Options, place: &Place) -> Option<Note> {
+fn note_on_secret(world: &World, arguments: &Options, place: &Place) -> Option<Note> {
     let file = arguments.client.client_secret_file.as_deref().filter(|_| place.is_for_all)?;
     let metadata = std::fs::metadata(file).ok()?;
-    let mode = metadata.mode() & 0o7777;
+    let (mode, now) = (metadata.mode() & 0o7777, world.as_now());
     (mode & 0o044 == 0).then(|| {
         Note::to_call(
             format!(
@@ -541,7 +541,7 @@ fn note_on_secret(arguments: &Options, place: &Place) -> Option<Note> {
                  until a group of theirs may read it",
                 metadata.uid()
             ),
-            format!("chgrp GROUP {file}; chmod 0640 {file}"),
+            format!("{now}chgrp GROUP {file}; {now}chmod 0640 {file}"),
         )
     })
 }
@@ -561,28 +561,34 @@ fn note_on_ca_file(world: &World, arguments: &Options, server: &Server) -> Optio
     })
 }
 
-fn next_steps(arguments: &Options, server: &Server, identity: &str) -> Vec<NextStep> {
+fn next_steps(
+    world: &World,
+    arguments: &Options,
+    server: &Server,
+    identity: &str,
+) -> Vec<NextStep> {
+    let now = world.as_now();
     let mut steps = Vec::new();
     if let Some(file) = arguments.client.client_secret_file.as_deref()
         && std::fs::symlink_metadata(file).is_err()
     {
         steps.push(NextStep {
             text: "Put the client's secret into its file: paste it, then Ctrl-D.",
-            command: format!("install -m 0600 /dev/stdin {file}"),
+            command: format!("{now}install -m 0600 /dev/stdin {file}"),
         });
     }
     steps.extend([
         NextStep {
             text: "Ask what Quay has to know, and enter it at the robot account's federation.",
-            command: format!("{PROGRAM} identity {identity}"),
+            command: format!("{now}{PROGRAM} identity {identity}"),
         },
         NextStep {
             text: "Tell podman and docker.",
-            command: format!("{PROGRAM} configure {}", server.host()),
+            command: format!("{now}{PROGRAM} configure {}", server.host()),
         },
         NextStep {
             text: "Look at the whole way of a pull.",
-            command: format!("{PROGRAM} doctor {server}"),
+            command: format!("{now}{PROGRAM} doctor {server}"),
         },
     ]);
     steps

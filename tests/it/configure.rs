@@ -12,7 +12,7 @@ use quayfed::terminal::Looks;
 use quayfed::world::{Environment, World};
 use quayfed_sandbox::{Need, lacks};
 
-use crate::binary::{Home, Ran, program};
+use crate::binary::{Home, Ran, folder_on_disk, program, uid};
 use crate::screens::{self, COLOURED, NARROW, PIPED};
 use crate::scripts::{check_described, check_json};
 use crate::simulation::Host;
@@ -242,7 +242,7 @@ fn what_cannot_be_changed_is_told_and_no_file_is_touched() {
             0o600,
             "auth.json names the helper `gcloud` for quay.example.com",
         ),
-        (DOCKER_FILE, "{}", 0o444, "config.json is read-only for uid "),
+        (DOCKER_FILE, "{}", 0o444, "config.json is read-only for the user running this (uid "),
         (DOCKER_FILE, "{}", 0o000, "config.json cannot be read (permission denied)"),
     ] {
         let home = home();
@@ -260,17 +260,140 @@ fn what_cannot_be_changed_is_told_and_no_file_is_touched() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_told() {
+fn r41_a_folder_that_cannot_be_written_to_is_told_where_that_matters() {
     let home = home();
+    home.make_folder(".config/containers", 0o555);
+    let arguments = ["--only", "containers", "quay.example.com"];
+    for ran in
+        [configure(&home, &arguments), configure(&home, &[&arguments[..], &["--dry-run"]].concat())]
+    {
+        let (cause, hint) = failure(&ran);
+        assert!(cause.ends_with("auth.json cannot be written (permission denied)"), "{ran:?}");
+        let wanted = format!("let the user running this (uid {}) write to its folder", uid());
+        assert_eq!(hint, wanted);
+    }
+    // A file that is there is written in its place.
+    home.make_folder(".config/containers", 0o755);
     let path = write(&home, AUTH_FILE, "{}");
     home.make_folder(".config/containers", 0o555);
-    let ran = configure(&home, &["--only", "containers"]);
-    assert!(
-        failure(&ran).0.ends_with("auth.json cannot be written (permission denied)"),
+    let before = fs::metadata(&path).expect("a file").ino();
+    done(&home, &arguments);
+    assert_eq!(fs::metadata(&path).expect("a file").ino(), before);
+    assert_eq!(read(&home, AUTH_FILE), r#"{"credHelpers": {"quay.example.com": "quayfed"}}"#);
+    done(&home, &["--undo"]);
+    assert_eq!(read(&home, AUTH_FILE), "{}");
+    home.make_folder(".config/containers", 0o700);
+}
+
+#[test]
+fn r41_an_ordinary_user_is_told_to_use_sudo_for_what_is_roots() {
+    let home = home();
+    let ran = configure(&home, &["--system", "--dry-run"]);
+    let (cause, hint) = failure(&ran);
+    assert!(cause.ends_with("cannot be written (permission denied)"), "{ran:?}");
+    assert_eq!(hint, "only root can change it: run the same command with sudo");
+}
+
+#[test]
+fn r41_a_group_that_the_user_is_not_in_keeps_the_file() {
+    if lacks(Need::Root) {
+        return;
+    }
+    let home = home();
+    let path = write(&home, AUTH_FILE, "{\"auths\": {}}");
+    std::os::unix::fs::chown(&path, None, Some(4711)).expect("a group");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let before = fs::metadata(&path).expect("a file");
+    done(&home, &["--only", "containers", "quay.example.com"]);
+    let after = fs::metadata(&path).expect("a file");
+    let of = |it: &fs::Metadata| (it.ino(), it.uid(), it.gid(), it.mode());
+    assert_eq!(of(&before), of(&after));
+    assert!(read(&home, AUTH_FILE).contains("quayfed"));
+    assert_eq!(fs::read_dir(path.parent().expect("a folder")).expect("a folder").count(), 1);
+}
+
+/// Runs a script of root's in a mount namespace of its own; `$HELPER` is the program.
+fn in_own_mounts(home: &Home, script: &str) -> Ran {
+    let mut unshare = home.command("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+    unshare.env("HELPER", program()).stdin(Stdio::null());
+    unshare.output().expect("run").into()
+}
+
+#[test]
+fn r41_a_file_that_is_a_mount_of_its_own_is_written_in_its_place() {
+    if lacks(Need::Mounts) {
+        return;
+    }
+    let home = Home::of(0);
+    let ran = in_own_mounts(
+        &home,
+        r#"
+        cd "$HOME"; mkdir -p .config/containers; printf '{"auths": {}}' > outside
+        : > .config/containers/auth.json
+        mount --bind outside .config/containers/auth.json
+        "$HELPER" configure quay.example.com --only containers --dry-run > said
+        "$HELPER" configure quay.example.com --only containers > said
+        cat outside; ls -A .config/containers
+        "$HELPER" configure --undo --only containers > said
+        cat outside
+        printf '{
+	"credHelpers": {
+		"h": "quayfed"
+	}
+}
+' > outside
+        "$HELPER" configure --undo --only containers > said
+        cat outside
+        mount -o remount,bind,ro .config/containers/auth.json
+        "$HELPER" configure quay.example.com --only containers --dry-run
+        "#,
+    );
+    assert_eq!(
+        ran.stdout,
+        "{\"auths\": {}, \"credHelpers\": {\"quay.example.com\": \"quayfed\"}}auth.json\n\
+         {\"auths\": {}}{}\n",
         "{ran:?}"
     );
-    assert_eq!(fs::read_to_string(path).expect("text"), "{}");
-    home.make_folder(".config/containers", 0o700);
+    let (cause, hint) = failure(&ran);
+    assert!(cause.ends_with("auth.json cannot be written (read-only file system)"), "{ran:?}");
+    assert_eq!(hint, "change it where it comes from: --dry-run shows how");
+}
+
+#[test]
+fn r41_a_dry_run_tells_what_not_even_root_could_write() {
+    let disk = folder_on_disk();
+    let frozen = disk.as_ref().map(|folder| folder.path().join("auth.json"));
+    let freezes = |file: &PathBuf| {
+        fs::write(file, "{}").expect("written");
+        chattr("+i", file) && chattr("-i", file)
+    };
+    let can_freeze = frozen.as_ref().is_some_and(freezes);
+    if lacks(Need::Root) || lacks(Need::Other("a file system that knows chattr +i", can_freeze)) {
+        return;
+    }
+    let file = frozen.expect("a file");
+    let mut home = Home::of(0);
+    home.set("REGISTRY_AUTH_FILE", file.to_str().expect("text"));
+    for (letter, word) in [("i", "immutable"), ("a", "append-only")] {
+        assert!(chattr(&format!("+{letter}"), &file));
+        let ran = configure(&home, &["quay.example.com", "--only", "containers", "--dry-run"]);
+        assert!(chattr(&format!("-{letter}"), &file));
+        let shown = file.display();
+        assert_eq!(
+            failure(&ran),
+            (
+                &*format!("{shown} cannot be written: {shown} is {word} (lsattr)"),
+                &*format!("if that is not meant: chattr -{letter} {shown}")
+            )
+        );
+    }
+}
+
+fn chattr(change: &str, file: &Path) -> bool {
+    let mut chattr = Process::new("chattr");
+    chattr.arg(change).arg(file).stderr(Stdio::null());
+    chattr.status().is_ok_and(|status| status.success())
 }
 
 #[test]
@@ -620,15 +743,30 @@ fn a_script_is_told_what_would_be_changed_and_what_is_in_the_way() {
 #[test]
 fn a_script_is_told_what_was_changed_before_a_failure() {
     let home = home();
-    home.make_folder(".docker", 0o555);
-    let ran = configure(&home, &["quay.example.com", "--json"]);
+    // What cannot be foreseen: a limit on the size of files, which the second one passes.
+    let text = format!("{{\"HttpHeaders\": {{\"x\": \"{}\"}}}}", "y".repeat(4096));
+    write(&home, DOCKER_FILE, &text);
+    let mut command = home.command("sh");
+    command.args(["-c", "ulimit -f 2; exec \"$0\" configure quay.example.com --json"]);
+    command.arg(program()).stdin(Stdio::null());
+    let ran: Ran = command.output().expect("run").into();
     let cause = failure(&ran).0;
-    assert!(cause.ends_with("config.json cannot be written (permission denied)"), "{ran:?}");
+    assert!(cause.ends_with("config.json cannot be written (file too large)"), "{ran:?}");
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
     check_described("configure", &report);
     assert_eq!(report["failure"]["cause"], cause);
     assert_eq!(report["files"].as_array().map(Vec::len), Some(1), "{report}");
     assert!(read(&home, AUTH_FILE).contains("quayfed"));
+    assert_eq!(read(&home, DOCKER_FILE), text);
+    // What can be, is told before anything is changed.
+    let home = self::home();
+    write(&home, DOCKER_FILE, "[");
+    let ran = configure(&home, &["quay.example.com", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    check_described("configure", &report);
+    assert_eq!(report["failure"]["cause"], failure(&ran).0);
+    assert_eq!(report["files"], serde_json::json!([]));
+    assert!(!home.path(AUTH_FILE).exists());
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub(in crate::command) fn show(terminal: &mut Terminal, notes: &[Note]) {
 
 /// The notes on files of one user's.
 pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registries) -> Vec<Note> {
-    let mut notes = of_registries(registries);
+    let mut notes = of_registries(world, registries);
     let files: Vec<PathBuf> = clients.iter().filter_map(|it| it.file(world).ok()).collect();
     for client in clients {
         let Ok(file) = client.file(world) else { continue };
@@ -96,7 +96,7 @@ pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registrie
         };
         let earlier = earlier.into_iter().take_while(|earlier| *earlier != file);
         for earlier in earlier.filter(|earlier| !files.contains(earlier)) {
-            notes.extend(of_earlier_file(&earlier, &registries.hosts));
+            notes.extend(of_earlier_file(world, &earlier, &registries.hosts));
         }
         notes.extend(of_own_file(&file, *client, &registries.hosts));
         let is_named = *client == Client::Containers && world.environment.has(NAMED);
@@ -127,7 +127,7 @@ fn of_missing_file(world: &World, clients: &[Client], files: &[PathBuf]) -> Opti
                 "podman and buildah fail without {}, in which they look because of {variable}",
                 file.display()
             ),
-            format!("{PROGRAM} configure --only docker"),
+            format!("{}{PROGRAM} configure --only docker", world.as_now()),
         )
     })
 }
@@ -159,7 +159,7 @@ pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
                          before they ask the helper",
                         file.display()
                     ),
-                    format!("podman logout --authfile {} {host}", file.display()),
+                    format!("{}podman logout --authfile {} {host}", world.as_now(), file.display()),
                 )
                 .in_the_way(&file, Some(host))
             }));
@@ -212,7 +212,7 @@ fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note>
 }
 
 /// What the configuration does not have for what was asked.
-fn of_registries(registries: &Registries) -> Vec<Note> {
+fn of_registries(world: &World, registries: &Registries) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(failure) = &registries.mistake {
         notes.push(Note::new(format!("the helper cannot answer yet: {failure}"), failure.hint()));
@@ -235,7 +235,8 @@ fn of_registries(registries: &Registries) -> Vec<Note> {
         notes.push(Note::new(
             format!("no rule of the configuration covers {host}: the helper has no answer for it"),
             format!(
-                "add [registry.\"{host}\"], or take the entry away: {PROGRAM} configure --undo {host}"
+                "add [registry.\"{host}\"], or take the entry away: {}{PROGRAM} configure --undo {host}",
+                world.as_now()
             ),
         ));
     }
@@ -249,7 +250,7 @@ fn of_registries(registries: &Registries) -> Vec<Note> {
 }
 
 /// Whatever is in a file that is read before ours keeps the helper from being asked.
-fn of_earlier_file(file: &Path, hosts: &[String]) -> Vec<Note> {
+fn of_earlier_file(world: &World, file: &Path, hosts: &[String]) -> Vec<Note> {
     let auth_file = match clients::auth_file_of(Client::Containers, file) {
         Ok(None) => return Vec::new(),
         Ok(Some(auth_file)) => auth_file,
@@ -269,7 +270,7 @@ fn of_earlier_file(file: &Path, hosts: &[String]) -> Vec<Note> {
                             "{shown} is read first and has a login for {login}: there podman does \
                              not ask the helper"
                         ),
-                        format!("podman logout --authfile {shown} {login}"),
+                        format!("{}podman logout --authfile {shown} {login}", world.as_now()),
                     );
                     notes.push(note.in_the_way(file, Some(host)));
                 }
@@ -325,7 +326,7 @@ fn of_program(world: &World) -> Option<Note> {
                 "{PROGRAM} is in {}, where a service does not look: its PATH is {listed}",
                 file.parent().unwrap_or(&file).display()
             ),
-            format!("sudo install -m 0755 {} /usr/local/bin/", file.display()),
+            format!("{}install -m 0755 {} /usr/local/bin/", world.as_root(), file.display()),
         ),
         None => Note::new(
             format!("{PROGRAM} is not in your PATH: podman and docker would not find it"),
