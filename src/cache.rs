@@ -216,6 +216,21 @@ pub fn chosen_in_vain(world: &World) -> Option<Failure> {
     Some(Failure::new(format!("{CHOSEN} does not serve: `{shown}` {fault}; {instead}"), hint))
 }
 
+/// Why nothing is cached, where no place can be used.
+pub fn no_place(world: &World) -> Option<Failure> {
+    let mut candidates = candidates(world);
+    let has_one = candidates.any(|candidate| candidate.fault(&world.caller).is_none());
+    (!has_one).then(|| {
+        Failure::new(
+            "no folder can be used for the cache, so every pull makes an exchange",
+            format!(
+                "set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or call this in \
+                 a login session, whose XDG_RUNTIME_DIR is such a folder"
+            ),
+        )
+    })
+}
+
 /// The variable that names a place of one's own for the cache.
 const CHOSEN: &str = "QUAYFED_CACHE_DIR";
 

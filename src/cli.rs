@@ -50,7 +50,7 @@ pub fn parse(arguments: &[OsString]) -> Command {
         Some("store") if arguments.len() == 1 => Command::Store,
         Some("erase") if arguments.len() == 1 => Command::Erase,
         Some("list") if arguments.len() == 1 => Command::List,
-        Some("version" | "--version" | "-v") if arguments.len() == 1 => Command::Version,
+        Some("version" | "--version" | "-v" | "-V") if arguments.len() == 1 => Command::Version,
         _ => parse_for_people(arguments),
     }
 }
@@ -158,6 +158,7 @@ mod tests {
             (&["version"], "Version"),
             (&["--version"], "Version"),
             (&["-v"], "Version"),
+            (&["-V"], "Version"),
             (&[], "Usage"),
             (&["get", "get"], "Misused"),
             (&["get", "--nonsense"], "Misused"),

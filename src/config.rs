@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(
             failure.hint(),
             format!(
-                "let uid {uid}, who runs this, read it: no secret stands in it (chmod a+r config.toml)"
+                "let uid {uid}, who runs this, read it: it holds no secret (chmod a+r config.toml)"
             )
         );
         desk.set_mode("etc", 0o600);

@@ -11,13 +11,25 @@ use crate::printable::on_one_line;
 pub struct Failure {
     cause: String,
     hint: String,
+    is_misuse: bool,
 }
 
 impl Failure {
     /// A failure whose texts are kept to one line each: whatever was in a value, it cannot forge
     /// a second line in a log.
     pub fn new(cause: impl AsRef<str>, hint: impl AsRef<str>) -> Self {
-        Self { cause: shortened(cause.as_ref()), hint: shortened(hint.as_ref()) }
+        Self { cause: shortened(cause.as_ref()), hint: shortened(hint.as_ref()), is_misuse: false }
+    }
+
+    /// The same, of a command that was not called as its help says.
+    #[must_use]
+    pub fn of_a_call(self) -> Self {
+        Self { is_misuse: true, ..self }
+    }
+
+    /// Whether a command was not called as its help says.
+    pub const fn is_of_a_call(&self) -> bool {
+        self.is_misuse
     }
 
     /// What failed.

@@ -13,6 +13,7 @@ use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::Transport;
+use crate::log::Level;
 use crate::protocol::reserve::Reserve;
 use crate::protocol::{Answer, NO_SERVER, Stored};
 use crate::robot_token;
@@ -42,7 +43,9 @@ pub fn get<'t>(
     match find(world, asked, &server) {
         Found::Cached(answer) => answer,
         Found::NotOurs => {
-            world.debug(format_args!("`{server}` is under no rule"));
+            if world.log.tells(Level::Debug) {
+                tell_not_ours(world, &server);
+            }
             Answer::not_found()
         }
         Found::Unread(failure) => Answer::Unread(failure),
@@ -60,6 +63,18 @@ pub fn get<'t>(
                 Err(failure) => Answer::Failed(failure),
             }
         }
+    }
+}
+
+/// Says that no rule covers a server, and which one nearly does.
+#[cold]
+fn tell_not_ours(world: &World, server: &Server) {
+    let settings = config::load_usable_settings(world);
+    match settings.near(server) {
+        None => world.debug(format_args!("no rule covers `{server}`")),
+        Some(near) => world.debug(format_args!(
+            "no rule covers `{server}`; there is one for `{near}`, and host, port and path count"
+        )),
     }
 }
 

@@ -151,8 +151,9 @@ fn run_for_people(world: &World, command: &command::Command) -> u8 {
         Ok(_) if terminal.is_broken() => command::FAILED,
         Ok(code) => code,
         Err(failure) => {
+            let code = if failure.is_of_a_call() { command::MISUSED } else { command::FAILED };
             write_out(stderr(), &Answer::Failed(failure).stderr());
-            command::FAILED
+            code
         }
     }
 }

@@ -40,6 +40,14 @@ impl Server {
         &self.host
     }
 
+    /// The host without its port.
+    pub fn host_name(&self) -> &str {
+        match self.host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name,
+            _ => &self.host,
+        }
+    }
+
     /// The path without slashes at its ends; empty for a bare host.
     pub fn path(&self) -> &str {
         &self.path

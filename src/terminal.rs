@@ -230,3 +230,31 @@ fn in_ascii(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r42_a_locale_that_is_set_and_has_no_utf8_is_ascii() {
+        for (variables, wanted) in [
+            (&[][..], false),
+            (&[("LANG", "C")], true),
+            (&[("LANG", "POSIX")], true),
+            (&[("LANG", "C.UTF-8")], false),
+            (&[("LANG", "de_DE.utf8")], false),
+            (&[("LANG", "de_DE.ISO-8859-1")], true),
+            (&[("LANG", "C"), ("LC_CTYPE", "en_US.UTF-8")], false),
+            (&[("LANG", "en_US.UTF-8"), ("LC_ALL", "C")], true),
+            (&[("LANG", "en_US.UTF-8"), ("LC_ALL", "")], false),
+            (&[("LANG", "")], false),
+        ] {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(is_ascii(variable), wanted, "{variables:?}");
+        }
+        assert_eq!(in_ascii("✓ a – ✗ ä…"), "+ a - x \\u{e4}...");
+    }
+}

@@ -115,7 +115,7 @@ For example:
             usage: "docker-credential-quayfed version",
             more: format!(
                 "\
-Also as --version and -v.
+Also as --version, -v and -V.
 
 Read on standard input:
   nothing

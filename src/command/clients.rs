@@ -18,9 +18,11 @@ use std::path::{Path, PathBuf};
 use auth_file::AuthFile;
 use clap::ValueEnum;
 
+use crate::config;
 use crate::failure::Failure;
 use crate::files::{InputError, read_input};
 use crate::protocol::PROGRAM;
+use crate::server::Server;
 use crate::world::World;
 
 /// The helper as clients' files name it: the program's name without `docker-credential-`.
@@ -32,6 +34,7 @@ pub(super) const LARGEST: u64 = 4 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Client {
     /// podman, buildah and skopeo: auth.json
+    #[value(aliases = ["podman", "buildah", "skopeo"])]
     Containers,
     /// docker: config.json
     Docker,
@@ -149,6 +152,21 @@ pub(super) fn auth_file_of(client: Client, file: &Path) -> Result<Option<AuthFil
     let content = content_of(file)?;
     let parse = |bytes: Vec<u8>| AuthFile::parse(client, &bytes, &file.display().to_string());
     content.map(parse).transpose()
+}
+
+/// The hosts that a client's file names the helper for and no rule covers, as after a move: the
+/// helper is asked for them, and has no answer. None where a file of the configuration is unknown.
+pub(super) fn hosts_without_rule(world: &World, client: Client, file: &Path) -> Vec<String> {
+    let settings = config::load_usable_settings(world);
+    let Ok(Some(auth_file)) = auth_file_of(client, file) else { return Vec::new() };
+    let is_known = |host: &String| {
+        settings.unread().is_some()
+            || Server::parse(host).is_ok_and(|server| {
+                settings.find(&server).is_some()
+                    || settings.rules.keys().any(|it| server.covers(it))
+            })
+    };
+    auth_file.hosts_of(HELPER).into_iter().filter(|host| !is_known(host)).collect()
 }
 
 /// The program in the caller's `PATH`.

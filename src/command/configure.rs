@@ -128,7 +128,8 @@ pub(super) fn run(
     }
     notes::show(terminal, &notes);
     let last = match (is_to_do, arguments.dry_run) {
-        (false, _) => "Nothing to do.",
+        // Whatever the notes say is to be done elsewhere.
+        (false, _) => "No file needs a change.",
         (true, true) => "Nothing was written: this was a dry run.",
         (true, false) => return Ok(WELL),
     };

@@ -72,6 +72,26 @@ pub struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    /// An image names its registry.
+    fn with_the_registry_of_the_repository(mut self) -> Result<Self, Failure> {
+        let named = self.repository.as_ref().and_then(Repository::registry);
+        match (named, &self.registry) {
+            (Some(of), Some(registry)) if of.host() != registry.host() => {
+                let cause = format!(
+                    "`--repository` names an image of `{}`, and the registry to walk to is \
+                     `{registry}`",
+                    of.host()
+                );
+                return Err(Failure::new(cause, "leave one of the two out").of_a_call());
+            }
+            (Some(of), None) if !self.all => self.registry = Some(of.clone()),
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
 fn server(name: &str) -> Result<Server, String> {
     Server::parse(name).map_err(|fault| {
         format!(
@@ -141,6 +161,7 @@ pub(super) fn run(
     terminal: &mut Terminal,
     arguments: &Arguments,
 ) -> Result<u8, Failure> {
+    let arguments = &arguments.clone().with_the_registry_of_the_repository()?;
     if arguments.all {
         return run_for_all(world, terminal, arguments);
     }
@@ -486,12 +507,14 @@ impl Walk<'_> {
             let passed = Passed::new((), format!("Cache directory: {}", path.display()));
             passed.with(why(self.world, path))
         } else {
-            let title = "Cache directory: none serves, so every pull makes an exchange";
+            let title = "Cache directory: none can be used, so every pull makes an exchange";
             Passed { mark: Mark::Unknown, ..Passed::new((), title) }
         };
-        let notice = cache::chosen_in_vain(self.world);
+        let chosen_in_vain = cache::chosen_in_vain(self.world);
+        let is_chosen = chosen_in_vain.is_some();
+        let notice = chosen_in_vain.or_else(|| cache::no_place(self.world));
         // The notice tells of the place that was chosen.
-        for (path, fault) in places.into_iter().skip(usize::from(notice.is_some())) {
+        for (path, fault) in places.into_iter().skip(usize::from(is_chosen)) {
             if let Some(fault) = fault {
                 passed = passed.with(format!("passed over: {} {fault}", path.display()));
             }
@@ -711,10 +734,14 @@ fn choose(settings: &Settings, registry: Option<&Server>) -> Result<Rule, Failur
         (Some(rule), _) => rule.cloned().map_err(Clone::clone),
         (None, Some(failure)) => Err(failure.clone()),
         (None, None) => Err(Failure::new(
-            format!("`{server}` is under no rule, so clients go on without credentials"),
-            match &known[..] {
-                [] => format!("write a configuration, such as by {PROGRAM} init"),
-                known => format!("there are rules for {}", known.join(", ")),
+            format!("no rule covers `{server}`, so clients go on without credentials"),
+            match (settings.near(server), &known[..]) {
+                (Some(near), _) => format!(
+                    "there is a rule for `{near}`, and host, port and path count: write one for \
+                     `{server}`, or name that"
+                ),
+                (None, []) => format!("write a configuration, such as by {PROGRAM} init"),
+                (None, known) => format!("there are rules for {}", known.join(", ")),
             },
         )),
     }

@@ -144,9 +144,9 @@ For example:
 
 Exit codes:
   0  the configuration is written and sound
-  1  an option is missing or wrong, or the file cannot be written; or it
-     is written, and another one has a mistake
-  2  not called as this help says
+  1  the file cannot be written; or it is written, and another one has a
+     mistake
+  2  not called as this help says: an option is missing or wrong
 
 --json is described in docs/scripts.md of the documentation.";
 
@@ -162,16 +162,18 @@ pub(super) fn run(
         return Err(Failure::new(
             "`--registry` is not given",
             "add it, such as --registry quay.example.com",
-        ));
+        )
+        .of_a_call());
     };
     let draft = Draft::of(arguments, registry);
-    let server = draft.check()?;
+    let server = draft.check().map_err(Failure::of_a_call)?;
     if arguments.output.as_deref() == Some(Path::new("-")) {
         if arguments.json {
             return Err(Failure::new(
                 "`--output -` and `--json` both ask for standard output",
                 "leave one of the two out",
-            ));
+            )
+            .of_a_call());
         }
         terminal.write(&draft.text);
         return Ok(WELL);
@@ -239,7 +241,8 @@ impl Secrets {
             format!("there is no `{name}`: everybody on this host can see the command lines"),
             "renew that secret if it was a real one; name the file or the variable that it is in \
              (--client-secret-file, --client-secret-env; --path, --variable for a token)",
-        ))
+        )
+        .of_a_call())
     }
 }
 
@@ -323,7 +326,7 @@ const DRAFT: &str = "the configuration";
 
 const HEADER: &str = "\
 # docker-credential-quayfed, made by its `init`. Lines with `# key = value` are settings that are
-# not set. No secret stands here. A change counts from the next pull on.
+# not set. A secret must not be written here. A change counts from the next pull on.
 ";
 
 fn write_registry(text: &mut String, arguments: &Options, registry: &str, identity: &str) {
@@ -489,7 +492,7 @@ impl Place {
             )),
             _ => Ok(Outcome { after: After::Content(text.into()), deeds: Vec::new() }),
         };
-        // What is in the system's folder is for every user: no secret stands in it.
+        // What is in the system's folder is for every user: it holds no secret.
         let (mode, mode_of_folder) = if self.is_for_all { (0o644, 0o755) } else { (0o600, 0o700) };
         let edit = Edit {
             path: self.file.clone(),

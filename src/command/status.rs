@@ -84,7 +84,7 @@ pub(super) fn run(
     }
     let report = Report {
         cache: cache.as_ref().map(|cache| cache.path().display().to_string()),
-        cache_notice,
+        cache_notice: cache_notice.or_else(|| cache::no_place(world)),
         now,
         rows: rows(world, &settings, holdings),
         unusable: settings.unusable.iter().map(|file| file.failure.clone()).collect(),

@@ -218,7 +218,7 @@ fn what_is_wrong_with(entry: &Entry<'_>, home: &[Owner], allowed: &[&str]) -> (S
             if entry.key == "client_secret" || nearest.is_none() && sounds_secret(entry.key) =>
         {
             (
-                ": no secret stands in the configuration".to_owned(),
+                ": a secret must not be written in the configuration".to_owned(),
                 "remove it and renew that secret; an identity names the file or the variable that \
                  a secret is in (`client_secret_file`, `client_secret_env`)"
                     .to_owned(),

@@ -214,14 +214,14 @@ colour = "red""#,
         r#"robot = "acme+ci"
 identity = "k"
 password = "hunter2""#,
-        r#"config.toml:4: registry."h".password: no secret stands in the configuration"#,
+        r#"config.toml:4: registry."h".password: a secret must not be written in the configuration"#,
         "remove it and renew that secret; an identity names the file or the variable that a secret is in (`client_secret_file`, `client_secret_env`)",
     ),
     (
         r#"robot = "acme+ci"
 identity = "k"
 token = "hunter2""#,
-        r#"config.toml:4: registry."h".token: no secret stands in the configuration"#,
+        r#"config.toml:4: registry."h".token: a secret must not be written in the configuration"#,
         "remove it and renew that secret; an identity names the file or the variable that a secret is in (`client_secret_file`, `client_secret_env`)",
     ),
     (
@@ -527,7 +527,7 @@ token_endpoint = "https://sso.example.com/token#x""#,
 issuer = "https://sso.example.com/r"
 client_id = "c"
 client_secret = "hunter2""#,
-        "config.toml:5: identity.k.client_secret: no secret stands in the configuration",
+        "config.toml:5: identity.k.client_secret: a secret must not be written in the configuration",
         "remove it and renew that secret; an identity names the file or the variable that a secret is in (`client_secret_file`, `client_secret_env`)",
     ),
     (
@@ -536,7 +536,7 @@ issuer = "https://sso.example.com/r"
 client_id = "c"
 client_secret_file = "/s"
 client_secret = "hunter2""#,
-        "config.toml:6: identity.k.client_secret: no secret stands in the configuration",
+        "config.toml:6: identity.k.client_secret: a secret must not be written in the configuration",
         "remove it and renew that secret; an identity names the file or the variable that a secret is in (`client_secret_file`, `client_secret_env`)",
     ),
     (

@@ -41,6 +41,14 @@ impl Settings {
         self.unusable.iter().find(|file| file.is_unread()).map(|file| &file.failure)
     }
 
+    /// A server with a rule that nearly covers `server`, which is under none: of the same host and port
+    /// with another path, or of the same host with another port or none.
+    pub fn near(&self, server: &Server) -> Option<&Server> {
+        let name = |server: &Server| server.host_name().to_owned();
+        let same_host = self.rules.keys().find(|of| of.host() == server.host());
+        same_host.or_else(|| self.rules.keys().find(|of| name(of) == name(server)))
+    }
+
     /// The rule with the longest path that covers `server`.
     pub fn rule_for(&self, server: &Server) -> Option<&Result<Rule, Failure>> {
         self.rules

@@ -49,25 +49,51 @@ fn is_same_server(one: &Url, other: &Url) -> bool {
 
 /// A repository, `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository(String);
+pub struct Repository {
+    name: String,
+    registry: Option<Server>,
+}
 
 impl Repository {
-    /// Parses the name of a repository.
+    /// Parses the name of a repository, or of an image as clients pull it: `HOST/NAMESPACE/NAME:TAG`.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let image = text.strip_prefix("docker://").unwrap_or(text);
+        let image = image.split_once('@').map_or(image, |(image, _digest)| image);
+        let (host, name) = match image.split_once('/') {
+            // A namespace may have a dot in its name too.
+            Some((host, rest))
+                if rest.contains('/') && (host.contains(['.', ':']) || host == "localhost") =>
+            {
+                (Some(host), rest)
+            }
+            _ => (None, image),
+        };
+        let name = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name,
+            _ => name,
+        };
+        let registry = host.map(Server::parse).transpose().map_err(|fault| {
+            format!("its registry `{}` is not valid: it {}", host.unwrap_or_default(), fault.0)
+        })?;
         let is_part = |part: &str| {
             let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
             !part.is_empty() && part.bytes().all(is_fit)
         };
-        if text.contains('/') && text.split('/').all(is_part) {
-            Ok(Self(text.to_owned()))
+        if name.contains('/') && name.split('/').all(is_part) {
+            Ok(Self { name: name.to_owned(), registry })
         } else {
-            Err("it is written NAMESPACE/NAME, without registry and tag".to_owned())
+            Err("write NAMESPACE/NAME, or an image as HOST/NAMESPACE/NAME:TAG".to_owned())
         }
+    }
+
+    /// The registry that it was named with.
+    pub const fn registry(&self) -> Option<&Server> {
+        self.registry.as_ref()
     }
 
     /// Its name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -94,8 +120,10 @@ impl<'a> Scope<'a> {
     fn as_parameter(self) -> Option<String> {
         match self {
             Self::Login => None,
-            Self::Pull(repository) => Some(format!("repository:{}:pull", repository.0)),
-            Self::PullAndPush(repository) => Some(format!("repository:{}:pull,push", repository.0)),
+            Self::Pull(repository) => Some(format!("repository:{}:pull", repository.name)),
+            Self::PullAndPush(repository) => {
+                Some(format!("repository:{}:pull,push", repository.name))
+            }
         }
     }
 }
@@ -257,7 +285,7 @@ pub fn exists(
     deadline: Deadline,
 ) -> Option<bool> {
     let mut url = url_of(&rule.server)?;
-    url.set_path(&format!("/v2/{}/tags/list", repository.0));
+    url.set_path(&format!("/v2/{}/tags/list", repository.name));
     url.set_query(Some("n=1"));
     let authorization = Secret::new(format!("Bearer {}", login.bearer.expose()));
     let request = request(&url, Some(authorization), rule);
@@ -295,7 +323,7 @@ fn actions(bearer: &str, repository: &Repository) -> Vec<String> {
     let Some(Value::Array(access)) = jwt::claim(bearer, "access") else { return Vec::new() };
     access
         .iter()
-        .filter(|grant| grant["type"] == "repository" && grant["name"] == repository.0)
+        .filter(|grant| grant["type"] == "repository" && grant["name"] == repository.name)
         .filter_map(|grant| grant["actions"].as_array())
         .flatten()
         .filter_map(|action| action.as_str().map(str::to_owned))
@@ -446,14 +474,6 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_has_a_namespace_and_no_tag() {
-        assert!(Repository::parse("acme/app.x/y_z-1").is_ok());
-        for text in ["", "app", "/app", "acme/", "acme/app:1", "acme//app", "a b/c"] {
-            assert!(Repository::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn r38_a_robot_token_goes_to_no_host_but_the_registrys_and_that_of_api_url() {
         let stranger = |realm: &str, also: Option<&str>| {
             let challenge = Challenge { realm: Url::parse(realm).expect("a URL"), service: None };
@@ -563,5 +583,32 @@ mod tests {
         this Quay does not accept robot accounts
         hint: ask an administrator of Quay (ROBOTS_DISALLOW); the exchange does not look at that
         ");
+    }
+
+    #[test]
+    fn a_repository_is_named_alone_or_as_an_image() {
+        for (text, wanted) in [
+            ("acme/app", Ok(("acme/app", None))),
+            ("my.org/app", Ok(("my.org/app", None))),
+            ("acme/app:v1", Ok(("acme/app", None))),
+            ("quay.example.com/acme/app", Ok(("acme/app", Some("quay.example.com")))),
+            ("quay:8443/acme/team/app:v1", Ok(("acme/team/app", Some("quay:8443")))),
+            (
+                "docker://quay.example.com/acme/app@sha256:0123",
+                Ok(("acme/app", Some("quay.example.com"))),
+            ),
+            ("app", Err("write NAMESPACE/NAME, or an image as HOST/NAMESPACE/NAME:TAG")),
+            ("acme/", Err("write NAMESPACE/NAME, or an image as HOST/NAMESPACE/NAME:TAG")),
+            (
+                "qu_ay.:x/acme/app",
+                Err(
+                    "its registry `qu_ay.:x` is not valid: it has a port that is not a number from 1 to 65535",
+                ),
+            ),
+        ] {
+            let parsed = Repository::parse(text);
+            let parsed = parsed.as_ref().map(|it| (it.as_str(), it.registry().map(Server::host)));
+            assert_eq!(parsed.map_err(String::as_str), wanted, "{text}");
+        }
     }
 }

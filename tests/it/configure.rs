@@ -61,7 +61,16 @@ fn done(home: &Home, arguments: &[&str]) -> String {
 /// What a command for people says of its failure, which it writes to standard error alone.
 #[track_caller]
 pub(crate) fn failure(ran: &Ran) -> (&str, &str) {
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    failure_with(1, ran)
+}
+
+/// Cause and hint of a call that is not as its help says.
+pub(crate) fn misuse(ran: &Ran) -> (&str, &str) {
+    failure_with(2, ran)
+}
+
+fn failure_with(code: i32, ran: &Ran) -> (&str, &str) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
     let told = ran.stderr.strip_prefix("docker-credential-quayfed: ");
     told.and_then(|told| told.strip_suffix('\n')?.split_once("\nhint: ")).expect("a failure")
 }
@@ -95,15 +104,15 @@ fn new_files_are_the_users_alone_and_go_again() {
         assert!(said.contains(home.path(name).to_str().expect("text")), "{said}");
     }
     assert!(said.contains("paths.example.com is configured by path alone"), "{said}");
-    assert!(!said.contains("Nothing to do"), "{said}");
-    assert!(done(&home, &[]).contains("Nothing to do."));
+    assert!(!said.contains("No file needs"), "{said}");
+    assert!(done(&home, &[]).contains("No file needs a change."));
     let said = done(&home, &["--undo"]);
     assert!(
         said.contains("taken away quay.example.com") && said.contains("file is gone"),
         "{said}"
     );
     assert!(!home.path(AUTH_FILE).exists() && !home.path(DOCKER_FILE).exists());
-    assert!(done(&home, &["--undo"]).contains("Nothing to do."));
+    assert!(done(&home, &["--undo"]).contains("No file needs a change."));
 }
 
 /// Files as people, docker, podman and programs leave them.
@@ -142,7 +151,9 @@ fn everything_else_is_kept_to_the_byte_and_undo_restores_the_file() {
         assert!(foreign.chars().all(|letter| letters.any(|other| other == letter)), "{changed}");
         assert_eq!((mode(&auth_file), mode(&docker_file)), (0o644, 0o640));
         assert_eq!(changed, read(&home, DOCKER_FILE));
-        assert!(done(&home, &["quay.example.com", "a.example.com"]).contains("Nothing to do."));
+        assert!(
+            done(&home, &["quay.example.com", "a.example.com"]).contains("No file needs a change.")
+        );
         assert_eq!(changed, read(&home, AUTH_FILE));
         done(&home, &["--undo", "a.example.com"]);
         assert!(!read(&home, AUTH_FILE).contains("a.example.com"));
@@ -642,10 +653,10 @@ fn every_user_is_configured_by_a_drop_in_which_goes_again() {
         "{text}"
     );
     assert_eq!((mode(&own), mode(own.parent().expect("a folder"))), (0o644, 0o755));
-    assert!(desk.screen(PIPED, &["--system"]).contains("Nothing to do."));
+    assert!(desk.screen(PIPED, &["--system"]).contains("No file needs a change."));
     desk.screen(PIPED, &["--system", "--undo"]);
     assert!(!own.exists());
-    assert!(desk.screen(PIPED, &["--system", "--undo"]).contains("Nothing to do."));
+    assert!(desk.screen(PIPED, &["--system", "--undo"]).contains("No file needs a change."));
     assert_eq!(fs::read_to_string(&conf).expect("text"), before);
 }
 
@@ -676,7 +687,7 @@ fn helpers_that_are_there_for_every_user_stay_first() {
         text.replace("\"secretservice\",\n", "\"secretservice\",\n  \"quayfed\",\n")
     );
     assert!(!desk.path("etc/containers/registries.conf.d/50-quayfed.conf").exists());
-    assert!(desk.screen(PIPED, &["--system"]).contains("Nothing to do."));
+    assert!(desk.screen(PIPED, &["--system"]).contains("No file needs a change."));
     desk.screen(PIPED, &["--system", "--undo"]);
     assert_eq!(fs::read_to_string(&last).expect("text"), text);
     desk.write("etc/containers/registries.conf", "= 1\n");

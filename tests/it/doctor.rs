@@ -1117,7 +1117,7 @@ fn it_has_to_be_said_which_of_several_registries_is_meant_and_what_is_replaced_i
     );
     let (code, screen) = desk.screen(PIPED, &["doctor", "quay.example.com"]);
     assert_eq!(code, command::FAILED);
-    assert!(screen.contains("`quay.example.com` is under no rule"), "{screen}");
+    assert!(screen.contains("no rule covers `quay.example.com`"), "{screen}");
 }
 
 #[test]
@@ -1175,7 +1175,7 @@ fn without_a_place_for_a_cache_a_pull_works_all_the_same() {
     fs::set_permissions(desk.path("cache"), fs::Permissions::from_mode(0o755)).expect("mode set");
     let (code, screen) = desk.screen(PIPED, &["doctor"]);
     assert_eq!(code, command::WELL, "{screen}");
-    assert!(screen.contains("? Cache directory: none serves"), "{screen}");
+    assert!(screen.contains("? Cache directory: none can be used"), "{screen}");
     assert!(screen.contains(" has mode 0755, not\n    0700; nothing is cached\n"), "{screen}");
 }
 
@@ -1340,4 +1340,99 @@ fn r46_what_was_open_is_answered_by_the_exchange() {
     sandbox.quay().clear_federation("acme+ci");
     let (_, report) = doctor(&home, &[&host]);
     assert_eq!(step(&report, "exchange")["details"], json!([]));
+}
+
+#[test]
+fn an_image_says_which_registry_and_repository_are_meant() {
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    let mut home = at_sandbox(&sandbox);
+    set_up(&mut home, &host);
+    let image = format!("{host}/acme/app:v1");
+    let (ran, report) = doctor(&home, &["--repository", &image]);
+    assert_eq!((ran.code, &report["repository"]["name"]), (Some(0), &json!("acme/app")));
+    assert_eq!(report["registry"], json!(host));
+    let ran = ask(&home, &["doctor", "other.example.com", "--repository", &image]);
+    assert_eq!(
+        (ran.code, ran.stderr),
+        (
+            Some(2),
+            format!(
+                "docker-credential-quayfed: `--repository` names an image of `{host}`, and the \
+                 registry to walk to is `other.example.com`\nhint: leave one of the two out\n"
+            )
+        )
+    );
+}
+
+#[test]
+fn a_rule_that_nearly_fits_is_named_and_a_host_that_moved_is_told() {
+    let mut home = Home::new();
+    home.configure(
+        "[registry.\"quay.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"i\"\n\
+         [registry.\"path.example.com/org\"]\nrobot = \"acme+ci\"\nidentity = \"i\"\n\
+         [identity.i]\nsource = \"env\"\nvariable = \"T\"\n",
+    );
+    for (asked, near) in [
+        ("quay.example.com:8443", Some("quay.example.com")),
+        ("path.example.com", Some("path.example.com/org")),
+        ("path.example.com/other/app", Some("path.example.com/org")),
+        ("elsewhere.example.com", None),
+    ] {
+        let (_, report) = doctor(&home, &[asked]);
+        let hint = step(&report, "configuration")["hint"].as_str().expect("a hint").to_owned();
+        let cause = &step(&report, "configuration")["cause"];
+        assert_eq!(
+            *cause,
+            format!("no rule covers `{asked}`, so clients go on without credentials")
+        );
+        assert_eq!(
+            hint,
+            near.map_or_else(
+                || "there are rules for `path.example.com/org`, `quay.example.com`".to_owned(),
+                |near| format!(
+                    "there is a rule for `{near}`, and host, port and path count: write one for \
+                     `{asked}`, or name that"
+                )
+            )
+        );
+        home.set("QUAYFED_LOG", "debug");
+        for _ in 0..2 {
+            let ran = home.get(asked);
+            let told = match near {
+                None => format!("debug: no rule covers `{asked}`\n"),
+                Some(near) => format!(
+                    "debug: no rule covers `{asked}`; there is one for `{near}`, and host, port and \
+                     path count\n"
+                ),
+            };
+            assert!(ran.stderr.contains(&told), "{ran:?}");
+        }
+        home.set("QUAYFED_LOG", "");
+        assert!(home.get(asked).is_not_found());
+    }
+    // The entry of a host that has moved away.
+    home.write("ca.pem", "", 0o644);
+    set_up(&mut home, "old.example.com");
+    let helpers = json!({"credHelpers": {"old.example.com": "quayfed", "quay.example.com": "quayfed",
+                                          "path.example.com": "quayfed", "g": "gcloud"}});
+    home.write(".config/containers/auth.json", &helpers.to_string(), 0o600);
+    let (_, report) = doctor(&home, &["quay.example.com"]);
+    let file = home.path(".config/containers/auth.json").display().to_string();
+    let details = step(&report, "podman")["details"].clone();
+    assert_eq!(
+        details[1],
+        json!({"mark": "unknown", "text": format!(
+            "{file} names the helper for old.example.com too, and no rule covers that: \
+             docker-credential-quayfed configure --undo old.example.com")})
+    );
+    let ran = ask(&home, &["configure", "--only", "podman"]);
+    let said = ran.stdout.replace("\n    ", " ");
+    assert!(
+        said.contains("names the helper for old.example.com too")
+            && said.contains("configure --undo old.example.com")
+            && said.ends_with("No file needs a change.\n"),
+        "{ran:?}"
+    );
+    assert!(!home.path(".docker/config.json").exists());
 }

@@ -10,7 +10,7 @@ use quayfed::server::Server;
 use quayfed::terminal::Looks;
 
 use crate::binary::{Home, Ran};
-use crate::configure::failure;
+use crate::configure::{failure, misuse};
 use crate::screens::{self, COLOURED, NARROW, PIPED};
 use crate::scripts::check_json;
 use crate::simulation::Host;
@@ -167,7 +167,7 @@ fn a_mistake_is_told_by_its_option() {
         ),
     ] {
         let ran = init(&home, &arguments);
-        assert_eq!(failure(&ran), (cause, hint), "{arguments:?}");
+        assert_eq!(misuse(&ran), (cause, hint), "{arguments:?}");
     }
     assert!(!home.path(".config/quayfed/config.toml").exists(), "nothing was written");
 }
@@ -179,7 +179,7 @@ fn r7_no_secret_is_taken_from_the_command_line() {
         for arguments in [vec![option, "hunter2"], vec![option]] {
             let ran = init(&home, &arguments);
             assert_eq!(
-                failure(&ran).0,
+                misuse(&ran).0,
                 format!("there is no `{option}`: everybody on this host can see the command lines")
             );
             assert!(!format!("{ran:?}").contains("hunter2"));
@@ -303,5 +303,5 @@ fn a_script_is_told_what_was_written_and_what_is_to_be_done() {
     let arguments = ["--registry", "quay.example.com/acme", "--robot", "acme+ci", "--json"];
     check_json("init", "json-init", &written(COLOURED, &arguments).0);
     let ran = init(&Home::new(), &[&arguments[..], &CLIENT, &["--output", "-"]].concat());
-    assert_eq!(failure(&ran).0, "`--output -` and `--json` both ask for standard output");
+    assert_eq!(misuse(&ran).0, "`--output -` and `--json` both ask for standard output");
 }

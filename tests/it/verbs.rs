@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use quayfed_sandbox::Sandbox;
 
-use crate::binary::{Home, Ran, at_sandbox, configuration, program, start};
+use crate::binary::{Home, Ran, at_sandbox, configuration, on_a_terminal, program, start};
 use crate::simulation::files_ending;
 
 const TOML: &str = r#"
@@ -426,4 +426,27 @@ fn r26_output_that_cannot_be_written_is_a_failure() {
     let mut command = home.helper("list");
     command.stdout(writer);
     assert_eq!(command.status().expect("an end").code(), Some(1));
+}
+
+#[test]
+fn r42_a_dumb_terminal_sees_no_escape_code_and_an_old_locale_no_sign_of_utf8() {
+    let mut home = Home::new();
+    home.configure(
+        "[registry.\"quay.example.com\"]\nrobot = \"Ä\"\nidentity = \"i\"\n\
+         [identity.i]\nsource = \"env\"\nvariable = \"T\"\n",
+    );
+    home.set("TERM", "xterm");
+    home.set("LANG", "C.UTF-8");
+    let shown = on_a_terminal(&home, 80, "doctor", "");
+    assert!(shown.contains("\u{1b}[31m✗\u{1b}[0m"), "{shown:?}");
+    home.set("TERM", "dumb");
+    let shown = on_a_terminal(&home, 80, "doctor", "");
+    assert!(shown.contains("\n✗ ") && !shown.contains(['\u{1b}', '\r']), "{shown:?}");
+    home.set("LANG", "C");
+    let shown = on_a_terminal(&home, 80, "doctor", "");
+    assert!(shown.contains("\nx ") && shown.is_ascii(), "{shown:?}");
+    assert!(shown.contains("\\u{c4}"), "{shown:?}");
+    let json = home.command(program()).args(["doctor", "--json"]).output().expect("run");
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert!(report.to_string().contains('Ä'), "{report}");
 }

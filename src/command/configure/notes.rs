@@ -99,6 +99,17 @@ pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registrie
             notes.extend(of_earlier_file(world, &earlier, &registries.hosts));
         }
         notes.extend(of_own_file(&file, *client, &registries.hosts));
+        let without_rule = clients::hosts_without_rule(world, *client, &file).into_iter();
+        for host in without_rule.filter(|host| !registries.hosts.contains(host)) {
+            notes.push(Note::to_call(
+                format!(
+                    "{} names the helper for {host} too, and no rule covers that: a pull from there \
+                     goes on without credentials",
+                    file.display()
+                ),
+                format!("{PROGRAM} configure --undo {host}"),
+            ));
+        }
         let is_named = *client == Client::Containers && world.environment.has(NAMED);
         if is_named && clients::is_short_lived(world, &file) {
             notes.push(Note::new(

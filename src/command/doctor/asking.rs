@@ -6,12 +6,13 @@ use std::path::Path;
 use super::finds::{self, Finds};
 use super::report::{Detail, Mark, Step};
 use super::{Failed, Passed, Walk};
-use crate::command::clients::{Client, certs_d, registries};
+use crate::command::clients::{self, Client, certs_d, registries};
 use crate::config;
 use crate::config::settings::Rule;
 use crate::failure::Failure;
 use crate::protocol::PROGRAM;
 use crate::server::Server;
+use crate::world::World;
 
 const PODMAN: (&str, &str) = ("podman", "podman, buildah, skopeo");
 const DOCKER: (&str, &str) = ("docker", "docker");
@@ -53,7 +54,9 @@ impl Walk<'_> {
                 }
                 Finds::Helper(how) => {
                     let asks = self.step(name, label, |walk| {
-                        let passed = Passed::new((), format!("{label}: asks the helper")).with(how);
+                        let mut passed =
+                            Passed::new((), format!("{label}: asks the helper")).with(how);
+                        passed.details.extend(without_rule(walk.world, client));
                         match client {
                             Client::Containers => walk.way_of_podman(host, passed),
                             Client::Docker => Ok(passed),
@@ -143,6 +146,19 @@ impl Walk<'_> {
             None => Ok(Passed::new((), format!("{label}: trusted by {} too", names(&trusting)))),
         });
     }
+}
+
+/// What a client's own file names the helper for in vain, as after a move.
+fn without_rule(world: &World, client: Client) -> Option<Detail> {
+    let file = client.file(world).ok()?;
+    let hosts = clients::hosts_without_rule(world, client, &file);
+    let text = format!(
+        "{} names the helper for {} too, and no rule covers that: {PROGRAM} configure --undo {}",
+        file.display(),
+        hosts.join(", "),
+        hosts.join(" ")
+    );
+    (!hosts.is_empty()).then(|| Detail::marked(Mark::Unknown, text))
 }
 
 fn not_trusted(host: &str, clients: &str, command: &str) -> Failure {
