@@ -531,17 +531,6 @@ impl Transport for HttpTransport<'_> {
     }
 }
 
-impl Drop for HttpTransport<'_> {
-    /// A name lookup runs on a thread that cannot be stopped: it is left behind, not waited for,
-    /// so that it holds neither the answer nor the deadline (rule R26).
-    fn drop(&mut self) {
-        self.clients.borrow_mut().clear();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl std::fmt::Debug for HttpTransport<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("HttpTransport").finish_non_exhaustive()

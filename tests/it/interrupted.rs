@@ -1,15 +1,10 @@
 //! Calls of the system that a signal interrupts (R34).
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use quayfed::deadline::Deadline;
-use quayfed::protocol::{Asked, read_to_end};
 use quayfed_sandbox::{EXCHANGE_PATH, Need, Sandbox, lacks};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -82,40 +77,29 @@ fn r34_a_wait_that_cannot_be_is_told_and_reads_nothing_without_a_deadline() {
 
 #[test]
 fn r34_no_storm_of_signals_holds_a_wait_longer_than_its_deadline() {
-    const CHILD: &str = "QUAYFED_TEST_WAITS";
-    const NAME: &str = "interrupted::r34_no_storm_of_signals_holds_a_wait_longer_than_its_deadline";
-    if std::env::var_os(CHILD).is_some() {
-        // The one thread of this process: signals come to it.
-        let came = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(Signal::USR1.as_raw(), Arc::clone(&came)).expect("registered");
-        println!("waiting");
-        let began = Instant::now();
-        let deadline = Deadline::after(Duration::ZERO, Duration::from_millis(1500));
-        let asked = read_to_end(std::io::stdin(), deadline, || began.elapsed(), || {});
-        assert!(matches!(asked, Asked::TooLate), "{asked:?}");
-        assert!(began.elapsed() >= Duration::from_millis(1500));
-        assert!(came.load(std::sync::atomic::Ordering::SeqCst), "no signal came");
-        return;
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this program"));
-    child.args([NAME, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
-    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
-    let stdout = child.stdout.take().expect("a pipe");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stdout));
-    assert!(lines.any(|line| line.is_ok_and(|line| line.contains("waiting"))));
+    let sandbox = Sandbox::start();
+    let mut home = at_sandbox(&sandbox);
+    let log = home.path("log");
+    home.set("QUAYFED_LOG_FILE", log.to_str().expect("text"));
+    let mut command = home.helper("get");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("started");
+    let _never_written_to = child.stdin.take().expect("a pipe");
     let began = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a state") {
-            break status;
+    // Whoever writes a file handles SIGXFSZ before.
+    while !log.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "no log");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    while child.try_wait().expect("a state").is_none() {
+        if began.elapsed() > Duration::from_secs(90) {
+            child.kill().expect("killed");
+            panic!("it waits for its input without a deadline");
         }
-        if began.elapsed() > Duration::from_secs(20) {
-            // What it waits for comes, and it ends.
-            let _ = child.stdin.take().expect("a pipe").write_all(b"\n");
-            child.wait().expect("an end");
-            panic!("it waited for its input without a deadline");
-        }
-        let _ = kill_process(Pid::from_child(&child), Signal::USR1);
-        std::thread::sleep(Duration::from_millis(3));
-    };
-    assert!(status.success(), "{status}");
+        kill_process(Pid::from_child(&child), Signal::XFSZ).expect("sent");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ran = Ran::from(child.wait_with_output().expect("an end"));
+    assert_eq!(ran.cause(), "no server name on standard input within 25 s");
+    assert!(began.elapsed() >= Duration::from_secs(24));
 }

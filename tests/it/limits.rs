@@ -297,6 +297,17 @@ impl Drop for PidsGroup {
 }
 
 #[test]
+fn r34_a_log_file_that_may_not_grow_costs_the_log() {
+    let mut scene = Scene::here();
+    let log = scene.home.path("log");
+    scene.home.set("QUAYFED_LOG_FILE", log.to_str().expect("text"));
+    for (state, age) in STATES {
+        let outcome = scene.get_with(age, |home, host| under(&["--fsize=0"], home, &["get"], host));
+        assert_eq!(outcome, if state == "Fresh" { "answered" } else { "renewed" }, "{state}");
+    }
+}
+
+#[test]
 fn r34_no_command_is_killed_by_a_limit_or_ends_in_a_panic() {
     let scene = Scene::here();
     let host = scene.host.as_str();
