@@ -564,6 +564,13 @@ fn note_on_ca_file(world: &World, arguments: &Options, server: &Server) -> Optio
     })
 }
 
+/// What puts a line into a file for its owner alone. The terminal does not show it, no history and no
+/// process list has it, and it is read from where it is typed: /dev/stdin is closed to somebody who
+/// became another user in somebody's terminal.
+fn of_secret(file: &str) -> String {
+    format!("sh -c 'umask 077; stty -echo; head -n 1 >{file}; stty echo'")
+}
+
 fn next_steps(
     world: &World,
     arguments: &Options,
@@ -576,8 +583,8 @@ fn next_steps(
         && std::fs::symlink_metadata(file).is_err()
     {
         steps.push(NextStep {
-            text: "Put the client's secret into its file: paste it, then Ctrl-D.",
-            command: format!("{now}install -m 0600 /dev/stdin {file}"),
+            text: "Put the client's secret into its file: paste it, then Enter. It is not shown.",
+            command: format!("{now}{}", of_secret(file)),
         });
     }
     steps.extend([

@@ -1,13 +1,18 @@
 //! `init`: a configuration from options, the mistakes in those, and its screens.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use quayfed::config;
 use quayfed::config::settings::SourceSpec;
 use quayfed::server::Server;
 use quayfed::terminal::Looks;
+use quayfed_sandbox::{Need, lacks};
 
 use crate::binary::{Home, Ran};
 use crate::configure::{failure, misuse};
@@ -304,4 +309,69 @@ fn a_script_is_told_what_was_written_and_what_is_to_be_done() {
     check_json("init", "json-init", &written(COLOURED, &arguments).0);
     let ran = init(&Home::new(), &[&arguments[..], &CLIENT, &["--output", "-"]].concat());
     assert_eq!(misuse(&ran).0, "`--output -` and `--json` both ask for standard output");
+}
+
+/// What is on a terminal of root's in which a command runs as this user, by su(1), and somebody types.
+fn typed_as(user: &str, command: &str, file: &Path, typed: &str) -> String {
+    let mut script = Command::new("/usr/bin/script");
+    script.args(["--quiet", "--return", "--command"]);
+    let command = command.replace('\'', "'\\''");
+    script.arg(format!("su -s /bin/sh - {user} -c '{command}'")).arg("/dev/null");
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = script.spawn().expect("started");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // Whoever pastes sees the terminal first: what comes before `stty` would be shown. Behind it the
+    // file is made.
+    for _ in 0..600 {
+        if file.exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    stdin.write_all(typed.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("an end");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn r7_the_way_of_a_secret_into_its_file_shows_nothing_and_works_after_su_too() {
+    if lacks(Need::Root) || lacks(Need::Program("script")) {
+        return;
+    }
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("README.md");
+    let line = readme.lines().find(|line| line.contains("stty -echo")).expect("the way");
+    let shown = line.strip_prefix("sudo ").expect("as root");
+    let folder = tempfile::tempdir_in("/tmp").expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("mode set");
+    for user in ["root", "nobody"] {
+        let file = folder.path().join(user);
+        let path = file.display().to_string();
+        let command = shown.replace("/etc/quayfed/client-secret", &path);
+        assert_ne!(command, shown);
+        let screen = typed_as(user, &command, &file, "hunter2/+ %$\"\n");
+        assert!(!screen.contains("hunter2"), "{user}: {screen:?}");
+        assert_eq!(fs::read_to_string(&file).expect(&screen), "hunter2/+ %$\"\n", "{user}");
+        let mode = fs::metadata(&file).expect("a file").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600, "{user}");
+        // What init says is the same.
+        let home = Home::new();
+        let ran = init(
+            &home,
+            &[
+                "--registry",
+                "quay.example.com",
+                "--robot",
+                "acme+ci",
+                "--issuer",
+                "https://sso.example.com",
+                "--client-id",
+                "c",
+                "--client-secret-file",
+                "/etc/quayfed/client-secret",
+            ],
+        );
+        let is_there = Path::new("/etc/quayfed/client-secret").exists();
+        assert!(is_there || ran.stdout.contains(shown), "{ran:?}");
+    }
 }
