@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-.PHONY: build demo test e2e lint audit bench bench-check pictures install clean help
+.PHONY: build demo test e2e lint audit bench bench-check pictures install uninstall clean help
 
 help: ## say what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ pictures: ## draw the pictures of the documents anew, from the screens that the 
 
 install: ## after `make build`: install what packaging/manifest lists, below DESTDIR and PREFIX
 	@scripts/install packaging/manifest '$(DESTDIR)' '$(PREFIX)'
+
+uninstall: ## remove what `make install` installed, below the same DESTDIR and PREFIX
+	@scripts/uninstall packaging/manifest '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## remove what was built
 	$(CARGO) clean

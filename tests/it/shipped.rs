@@ -256,6 +256,25 @@ fn make_install_installs_what_the_manifest_lists_and_nothing_else() {
     collect(target.path(), target.path(), &mut found);
     assert_eq!(found, wanted);
     assert!(found.contains("/usr/bin/docker-credential-quayfed"));
+
+    // What is not ours stays, and the folder that it is in.
+    let others = target.path().join("usr/share/doc/docker-credential-quayfed/docs/of-others");
+    fs::write(&others, "").expect("written");
+    let uninstall = |manifest: &Path| {
+        let mut uninstall = Command::new(root().join("scripts/uninstall"));
+        uninstall.args([manifest, target.path(), Path::new("/usr")]).current_dir(root());
+        let output = uninstall.output().expect("run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").lines().count()
+    };
+    assert_eq!(uninstall(&path), wanted.len());
+    let mut left = BTreeSet::new();
+    collect(target.path(), target.path(), &mut left);
+    let own = "/usr/share/doc/docker-credential-quayfed/docs/of-others".to_owned();
+    assert_eq!(left, BTreeSet::from([own]));
+    fs::remove_file(others).expect("gone");
+    assert_eq!(uninstall(&path), 0, "a second time there is nothing");
+    assert!(!target.path().join("usr/share/doc/docker-credential-quayfed").exists());
 }
 
 /// The units of a kind that are shipped: their names and texts.
@@ -465,4 +484,64 @@ fn r45_what_cannot_be_shown_is_told_in_one_way() {
             assert!(!(asks && is_question), "not by `lacks`: {} in {}", pair[0], path.display());
         }
     }
+}
+
+/// Each call of the program in a document, as words.
+fn calls(text: &str) -> Vec<Vec<String>> {
+    let mut calls = Vec::new();
+    for line in text.lines() {
+        for (at, _) in line.match_indices("docker-credential-quayfed ") {
+            let rest = &line[at + "docker-credential-quayfed ".len()..];
+            let is_call = line[..at].trim_start().is_empty()
+                || line[..at].ends_with(['`', '|', ' ', ':', '+'])
+                || line[..at].ends_with("/");
+            let end =
+                rest.find(['`', '|', ';', '>', '#', '\\', '&', '\'', '"']).unwrap_or(rest.len());
+            let words: Vec<String> = rest[..end].split_whitespace().map(str::to_owned).collect();
+            let is_of_words = words.first().is_some_and(|word| {
+                cli::parser().find_subcommand(word).is_some() || word.starts_with('-')
+            });
+            if is_call && is_of_words {
+                calls.push(words);
+            }
+        }
+    }
+    calls
+}
+
+#[test]
+fn every_command_of_the_documents_is_one_that_the_program_takes() {
+    let mut documents: Vec<PathBuf> = fs::read_dir(root().join("docs"))
+        .expect("docs")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|it| it == "md"))
+        .collect();
+    documents.push(root().join("README.md"));
+    let mut count = 0;
+    for path in documents {
+        let text = fs::read_to_string(&path).expect("text");
+        let code = text.split("```").enumerate().map(|(number, part)| {
+            // Prose is looked at between its backticks.
+            if number % 2 == 1 {
+                part.replace("\\\n", " ")
+            } else {
+                let quoted = part.split('`').skip(1).step_by(2);
+                quoted.collect::<Vec<_>>().join("\n")
+            }
+        });
+        for call in calls(&code.collect::<Vec<_>>().join("\n")) {
+            count += 1;
+            let words: Vec<OsString> = call.iter().map(OsString::from).collect();
+            let parsed = cli::parse(&words);
+            let is_taken = match &parsed {
+                cli::Command::Parsed(error) => !error.use_stderr(),
+                cli::Command::Unknown(_) | cli::Command::Misused(_) | cli::Command::NoHelp(_) => {
+                    false
+                }
+                _ => true,
+            };
+            assert!(is_taken, "{}: {call:?}: {parsed:?}", path.display());
+        }
+    }
+    assert!(count > 30, "{count}");
 }
