@@ -42,10 +42,7 @@ impl<'a> Cache<'a> {
                     world.debug(format_args!("cache directory: `{}`", folder.path().display()));
                     return Some(Self { world, folder: Folder::new(folder) });
                 }
-                Err(fault) => world.debug(format_args!(
-                    "cache directory `{}` is passed over: {fault}",
-                    candidate.path.display()
-                )),
+                Err(fault) => candidate.tell(world, &fault),
             }
         }
         world.info("no cache directory serves: every answer is fetched anew");
@@ -121,12 +118,17 @@ const NOT_IN_MEMORY: &str = "is not in memory (tmpfs)";
 impl Candidate {
     fn open(&self, caller: &Caller) -> Result<PrivateFolder, String> {
         match self.open_existing(caller.uid()) {
-            Err(_) if self.path.is_absolute() && !self.path.exists() => {
+            Err(_) if self.is_absent() => {
                 self.make(caller)?;
                 self.open_existing(caller.uid())
             }
             opened => opened,
         }
+    }
+
+    /// Whether nothing stands there, not even a link that leads nowhere.
+    fn is_absent(&self) -> bool {
+        self.path.is_absolute() && self.path.symlink_metadata().is_err()
     }
 
     fn open_existing(&self, owner: u32) -> Result<PrivateFolder, String> {
@@ -140,10 +142,25 @@ impl Candidate {
         Ok(folder)
     }
 
+    /// What has taken its place switches the cache off, or what is one at a time: that is worth a
+    /// word. Where a place does not exist, or not for this user, another one serves.
+    #[cold]
+    fn tell(&self, world: &World, fault: &str) {
+        let text = format!("cache directory `{}` is passed over: {fault}", self.path.display());
+        if self.is_taken(&world.caller) { world.warn(text) } else { world.debug(text) }
+    }
+
+    /// Whether it would serve if it were not another's, or open to others, or no folder at all.
+    fn is_taken(&self, caller: &Caller) -> bool {
+        self.path.is_absolute()
+            && PrivateFolder::is_taken(&self.path, caller.uid(), |uid| caller.may_be_root(uid))
+            && (!self.must_be_in_memory || self.path.parent().is_some_and(files::is_in_memory))
+    }
+
     /// Why it does not serve, or would not once it was made; nothing is made.
     fn fault(&self, caller: &Caller) -> Option<String> {
         match self.open_existing(caller.uid()) {
-            Err(_) if self.path.is_absolute() && !self.path.exists() => self.may_make(caller).err(),
+            Err(_) if self.is_absent() => self.may_make(caller).err(),
             opened => opened.err(),
         }
     }
@@ -191,29 +208,80 @@ pub fn places(world: &World) -> Vec<(PathBuf, Option<String>)> {
     places
 }
 
-/// Why the folder that `QUAYFED_CACHE_DIR` names does not serve, and what does instead: a `get` goes
-/// on without a word. Nothing is made.
-pub fn chosen_in_vain(world: &World) -> Option<Failure> {
-    if !world.environment.has(CHOSEN) {
-        return None;
-    }
+/// A place that should serve and does not, with what does instead: told by `status` and `doctor`.
+#[derive(Debug)]
+pub struct Notice {
+    /// The place.
+    pub path: PathBuf,
+    /// Why, and what to do about it.
+    pub failure: Failure,
+}
+
+/// The folder that `QUAYFED_CACHE_DIR` names and that does not serve, whatever the reason; without it
+/// the first place before the one that serves that something has taken. Nothing is made.
+pub fn notice(world: &World) -> Option<Notice> {
+    let caller = &world.caller;
     let mut candidates = candidates(world);
-    let chosen = candidates.next()?;
-    let (fault, instead) = match chosen.fault(&world.caller) {
-        Some(fault) => (fault, candidates.find(|it| it.fault(&world.caller).is_none())),
-        None => (chosen.open_existing(world.caller.uid()).ok()?.why_not_written()?, None),
+    let chosen = if world.environment.has(CHOSEN) { candidates.next() } else { None };
+    let is_chosen = chosen.is_some();
+    let (place, fault) = match chosen {
+        None => candidates
+            .by_ref()
+            .map_while(|place| place.fault(caller).map(|fault| (place, fault)))
+            .find(|(place, _)| place.is_taken(caller))?,
+        Some(chosen) => {
+            let Some(fault) = chosen.fault(caller) else {
+                let fault = chosen.open_existing(caller.uid()).ok()?.why_not_written()?;
+                return Some(chosen.notice_in_vain(&fault, None));
+            };
+            (chosen, fault)
+        }
     };
-    let instead = match instead {
-        Some(other) => format!("tokens are kept in {} instead", other.path.display()),
-        None => "nothing is cached".to_owned(),
-    };
-    let shown = chosen.path.display();
-    let hint = if fault.starts_with("has mode ") {
-        format!("make it yours alone (chmod 0700 {shown}), or unset {CHOSEN}")
+    let instead = candidates.find(|other| other.fault(caller).is_none()).map(|other| other.path);
+    Some(if is_chosen {
+        place.notice_in_vain(&fault, instead.as_deref())
     } else {
-        format!("set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or unset it")
-    };
-    Some(Failure::new(format!("{CHOSEN} does not serve: `{shown}` {fault}; {instead}"), hint))
+        place.notice_of_taken(&fault, instead.as_deref(), caller)
+    })
+}
+
+impl Candidate {
+    fn notice_in_vain(self, fault: &str, instead: Option<&Path>) -> Notice {
+        let (shown, instead) = (self.path.display(), kept_instead(instead));
+        let hint = if fault.starts_with("has mode ") {
+            format!("make it yours alone (chmod 0700 {shown}), or unset {CHOSEN}")
+        } else {
+            format!(
+                "set {CHOSEN} to the absolute path of a folder of yours (mode 0700), or unset it"
+            )
+        };
+        let cause = format!("{CHOSEN} does not serve: `{shown}` {fault}; {instead}");
+        Notice { failure: Failure::new(cause, hint), path: self.path }
+    }
+
+    fn notice_of_taken(self, fault: &str, instead: Option<&Path>, caller: &Caller) -> Notice {
+        let (shown, instead) = (self.path.display(), kept_instead(instead));
+        let hint = if fault.starts_with("has mode ") {
+            format!("make it yours alone: chmod 0700 {shown}")
+        } else if self.path.parent().is_some_and(|parent| files::belongs_to(parent, caller.uid())) {
+            format!("remove it (rm -r {shown}): the next pull makes it anew")
+        } else {
+            let uid = caller.uid_on_the_host();
+            format!(
+                "as root, remove it (rm -r {shown}) and add the line `d {shown} 0700 {uid} - -` to \
+                 /etc/tmpfiles.d/quayfed-users.conf: then it is made for uid {uid} at each boot"
+            )
+        };
+        let cause = format!("the cache directory `{shown}` cannot be used: it {fault}; {instead}");
+        Notice { failure: Failure::new(cause, hint), path: self.path }
+    }
+}
+
+fn kept_instead(place: Option<&Path>) -> String {
+    match place {
+        Some(other) => format!("tokens are kept in {} instead", other.display()),
+        None => "nothing is cached".to_owned(),
+    }
 }
 
 /// Why nothing is cached, where no place can be used.

@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, open, openat};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat, open, openat};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 
@@ -206,10 +206,10 @@ impl PrivateFolder {
     pub fn open(path: &Path, owner: u32) -> Result<Self, String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = retry_on_intr(|| open(path, flags, Mode::empty()))
-            .map_err(|error| why_not_opened(path, error))?;
+            .map_err(|error| why_not_opened(path, owner, error))?;
         let status = rustix::fs::fstat(&handle).map_err(|error| describe(&error.into()))?;
         if status.st_uid != owner {
-            return Err(format!("belongs to uid {}, not to uid {owner}", status.st_uid));
+            return Err(of_another(status.st_uid, owner));
         }
         if status.st_mode & OF_OTHERS != 0 {
             return Err(format!("has mode {:04o}, not 0700", status.st_mode & 0o7777));
@@ -260,13 +260,20 @@ impl PrivateFolder {
             rustix::io::Errno::NOENT => "does not exist, like its parent folder".to_owned(),
             error => not_made(error),
         })?;
-        let is_sticky_of_root = status.st_mode & 0o1000 != 0 && is_root(status.st_uid);
-        if status.st_uid != owner && !is_sticky_of_root {
+        if !is_for_folders_of(&status, owner, is_root) {
             let parents = status.st_uid;
             return Err(format!("does not exist, and its parent folder belongs to uid {parents}"));
         }
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         rustix::fs::access(parent, access).map_err(not_made)
+    }
+
+    /// Whether something stands in the place of a folder that [`may_make`](Self::may_make) would
+    /// allow if nothing did.
+    pub fn is_taken(path: &Path, owner: u32, is_root: impl Fn(u32) -> bool) -> bool {
+        let parent = path.parent().and_then(|parent| rustix::fs::stat(parent).ok());
+        parent.is_some_and(|status| is_for_folders_of(&status, owner, is_root))
+            && rustix::fs::lstat(path).is_ok()
     }
 
     /// Where it is.
@@ -398,13 +405,27 @@ impl PrivateFolder {
     }
 }
 
-/// Why a folder could not be opened; a link to one is not called what it is by the system.
-fn why_not_opened(path: &Path, error: rustix::io::Errno) -> String {
-    match error {
-        rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP if path.is_symlink() => {
+/// Whether a folder may hold private ones of `owner`: it is `owner`'s own, or root's with the sticky
+/// bit.
+fn is_for_folders_of(status: &Stat, owner: u32, is_root: impl Fn(u32) -> bool) -> bool {
+    status.st_uid == owner || (status.st_mode & 0o1000 != 0 && is_root(status.st_uid))
+}
+
+fn of_another(uid: u32, owner: u32) -> String {
+    format!("belongs to uid {uid}, not to uid {owner}")
+}
+
+/// Why a folder could not be opened; a link to one is not called what it is by the system, nor is
+/// another's folder that is closed.
+fn why_not_opened(path: &Path, owner: u32, error: rustix::io::Errno) -> String {
+    match (error, rustix::fs::lstat(path)) {
+        (rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP, _) if path.is_symlink() => {
             "is a symbolic link".to_owned()
         }
-        error => format!("cannot be opened ({})", describe(&error.into())),
+        (rustix::io::Errno::ACCESS, Ok(status)) if status.st_uid != owner => {
+            of_another(status.st_uid, owner)
+        }
+        (error, _) => format!("cannot be opened ({})", describe(&error.into())),
     }
 }
 
@@ -428,6 +449,11 @@ pub fn is_temporary(name: &str) -> bool {
 /// Whether a path is on a file system that lives in memory.
 pub fn is_in_memory(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|it| is_of_memory(&it))
+}
+
+/// Whether what stands at a path is this user's.
+pub fn belongs_to(path: &Path, uid: u32) -> bool {
+    rustix::fs::stat(path).is_ok_and(|status| status.st_uid == uid)
 }
 
 fn is_of_memory(status: &rustix::fs::StatFs) -> bool {

@@ -510,15 +510,15 @@ impl Walk<'_> {
             let title = "Cache directory: none can be used, so every pull makes an exchange";
             Passed { mark: Mark::Unknown, ..Passed::new((), title) }
         };
-        let chosen_in_vain = cache::chosen_in_vain(self.world);
-        let is_chosen = chosen_in_vain.is_some();
-        let notice = chosen_in_vain.or_else(|| cache::no_place(self.world));
-        // The notice tells of the place that was chosen.
-        for (path, fault) in places.into_iter().skip(usize::from(is_chosen)) {
-            if let Some(fault) = fault {
+        let of_place = cache::notice(self.world);
+        let is_told = |path: &Path| of_place.as_ref().is_some_and(|notice| notice.path == path);
+        for (path, fault) in places {
+            if let Some(fault) = fault.filter(|_| !is_told(&path)) {
                 passed = passed.with(format!("passed over: {} {fault}", path.display()));
             }
         }
+        let notice = of_place.map(|notice| notice.failure);
+        let notice = notice.or_else(|| cache::no_place(self.world));
         if notice.is_some() {
             passed.mark = Mark::Unknown;
         }

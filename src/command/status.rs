@@ -70,7 +70,7 @@ pub(super) fn run(
     let cache = Cache::existing(world).into_iter().next();
     let holdings = cache.as_ref().map(Cache::holdings).unwrap_or_default();
     let now = world.now();
-    let cache_notice = cache::chosen_in_vain(world);
+    let cache_notice = cache::notice(world).map(|notice| notice.failure);
     let settings = config::load_usable_settings(world);
     if arguments.metrics {
         let uid = world.caller.uid_on_the_host();
@@ -78,8 +78,8 @@ pub(super) fn run(
             is_unusable: !settings.unusable.is_empty(),
             rules: rules(world, &settings),
         };
-        let is_chosen_in_vain = cache_notice.is_some();
-        terminal.write(&metrics::of(&holdings, is_chosen_in_vain, &configuration, uid, now));
+        let is_place_lost = cache_notice.is_some();
+        terminal.write(&metrics::of(&holdings, is_place_lost, &configuration, uid, now));
         return Ok(WELL);
     }
     let report = Report {
@@ -101,7 +101,7 @@ pub(super) fn run(
 /// Everything that is shown.
 struct Report {
     cache: Option<String>,
-    /// Why the folder that was chosen for it does not serve.
+    /// Why the folder that should serve for it does not.
     cache_notice: Option<Failure>,
     now: Moment,
     rows: Vec<Row>,

@@ -80,6 +80,141 @@ fn r22_a_folder_that_others_may_use_is_passed_over() {
     }
 }
 
+/// What stands in the way, which goes with the test however it ends.
+struct InTheWay(std::path::PathBuf);
+
+impl InTheWay {
+    fn clear(&self) {
+        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[test]
+fn r22_a_place_that_somebody_has_taken_is_told_with_what_to_do_about_it() {
+    // Users of this test alone: the place is the host's own.
+    const USER: u32 = 61_236;
+    const NEIGHBOUR: u32 = 61_237;
+    if lacks(Need::Root) {
+        return;
+    }
+    let sandbox = Sandbox::start();
+    let host = sandbox.quay().host();
+    at_sandbox(&sandbox);
+    let home = Home::of(USER);
+    home.write("secret", crate::binary::SECRET, 0o600);
+    home.write("ca.pem", &fs::read_to_string(sandbox.ca_file()).expect("a CA"), 0o644);
+    home.configure(&configuration(&sandbox, &home));
+    let place = InTheWay(format!("/dev/shm/quayfed-{USER}").into());
+    place.clear();
+    let run = |arguments: &[&str], log: &str| {
+        let mut command = home.command(program());
+        command.args(arguments).env_remove("QUAYFED_CACHE_DIR").env("QUAYFED_LOG", log);
+        Ran::from(start(command, &host).wait_with_output().expect("an end"))
+    };
+    let folder = |mode: u32, owner: u32| {
+        fs::create_dir(&place.0).expect("a folder");
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(mode)).expect("mode set");
+        std::os::unix::fs::lchown(&place.0, Some(owner), Some(owner)).expect("owner set");
+    };
+    let remove = "as root, remove it (rm -r /dev/shm/quayfed-61236) and add the line `d \
+                  /dev/shm/quayfed-61236 0700 61236 - -` to /etc/tmpfiles.d/quayfed-users.conf: then \
+                  it is made for uid 61236 at each boot";
+    let own = "make it yours alone: chmod 0700 /dev/shm/quayfed-61236";
+    let ways: [(&str, &dyn Fn(), &str, &str); 5] = [
+        ("its own", &|| folder(0o700, NEIGHBOUR), "belongs to uid 61237, not to uid 61236", remove),
+        ("open", &|| folder(0o777, NEIGHBOUR), "belongs to uid 61237, not to uid 61236", remove),
+        ("ours, open", &|| folder(0o755, USER), "has mode 0755, not 0700", own),
+        (
+            "a link",
+            &|| symlink("/nowhere", &place.0).expect("linked"),
+            "is a symbolic link",
+            remove,
+        ),
+        (
+            "a file",
+            &|| fs::write(&place.0, "").expect("written"),
+            "cannot be opened (not a directory)",
+            remove,
+        ),
+    ];
+    for (what, stand_in_the_way, fault, hint) in ways {
+        stand_in_the_way();
+        let ran = run(&["get"], "");
+        ran.token();
+        assert_eq!(ran.stderr, "", "{what}");
+        let ran = run(&["get"], "warn");
+        ran.token();
+        let path = place.0.display();
+        let warning = format!(" warn: cache directory `{path}` is passed over: {fault}\n");
+        assert!(ran.stderr.ends_with(&warning) && ran.stderr.lines().count() == 1, "{ran:?}");
+        let cause =
+            format!("the cache directory `{path}` cannot be used: it {fault}; nothing is cached");
+        let status = run(&["status", "--json"], "");
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+        assert_eq!(status["cache_notice"], serde_json::json!({ "cause": cause, "hint": hint }));
+        assert!(
+            run(&["status", "--metrics"], "")
+                .stdout
+                .contains(&format!("quayfed_cache_dir_unusable{{uid=\"{USER}\"}} 1\n"))
+        );
+        let told = run(&["doctor", "--json"], "").stdout;
+        assert!(told.contains(&cause) && told.contains(hint), "{what}: {told}");
+        place.clear();
+    }
+    // What does not exist is made, and nothing is told; nor of a runtime folder of somebody else's,
+    // which sudo may leave in the environment.
+    run(&["get"], "").token();
+    let asked = exchanges(&sandbox);
+    let neighbour = Home::of(NEIGHBOUR);
+    let runtime = neighbour.make_folder("runtime", 0o700);
+    neighbour.make_folder("runtime/quayfed", 0o700);
+    let mut command = home.helper("get");
+    command
+        .env_remove("QUAYFED_CACHE_DIR")
+        .env("XDG_RUNTIME_DIR", runtime)
+        .env("QUAYFED_LOG", "warn");
+    let ran = Ran::from(start(command, &host).wait_with_output().expect("an end"));
+    ran.token();
+    assert_eq!((ran.stderr.as_str(), exchanges(&sandbox)), ("", asked));
+}
+
+#[test]
+fn r22_the_line_that_is_proposed_makes_the_place_at_boot() {
+    if lacks(Need::Root) || lacks(Need::Program("systemd-tmpfiles")) {
+        return;
+    }
+    let root = tempfile::tempdir_in("/dev/shm").expect("a folder");
+    let shared = root.path().join("dev/shm");
+    fs::create_dir_all(&shared).expect("a folder");
+    let of_package = fs::read_to_string("packaging/tmpfiles.d/quayfed.conf").expect("a file");
+    let proposed = of_package.lines().find_map(|line| line.strip_prefix("#   d ")).expect("a line");
+    assert_eq!(proposed, "/dev/shm/quayfed-1001 0700 1001 - -");
+    let file = root.path().join("quayfed-users.conf");
+    fs::write(&file, format!("{of_package}d {proposed}\n")).expect("written");
+    let made = Command::new("systemd-tmpfiles")
+        .arg(format!("--root={}", root.path().display()))
+        .args(["--create"])
+        .arg(&file)
+        .output()
+        .expect("run");
+    for (place, mode, uid) in [
+        ("dev/shm/quayfed-1001", 0o700, 1001),
+        ("run/quayfed", 0o755, 0),
+        ("run/quayfed/root", 0o700, 0),
+    ] {
+        let metadata = fs::metadata(root.path().join(place));
+        let metadata = metadata.unwrap_or_else(|_| panic!("{place}: {made:?}"));
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (mode, uid), "{place}");
+    }
+}
+
 #[test]
 fn r22_sudo_leaves_nothing_of_roots_in_a_users_place() {
     if lacks(Need::Root) {

@@ -9,9 +9,9 @@ use crate::printable::one_line;
 use crate::server::Server;
 
 /// The one metric that is not of a token.
-const CHOSEN_IN_VAIN: (&str, &str) = (
+const PLACE_LOST: (&str, &str) = (
     "quayfed_cache_dir_unusable",
-    "Whether QUAYFED_CACHE_DIR names a folder that does not serve (1) or not (0).",
+    "Whether the folder that should be the cache directory cannot be used (1) or can (0).",
 );
 
 /// What is told of the configuration.
@@ -71,18 +71,18 @@ const METRICS: [Metric; 6] = [
     ),
 ];
 
-/// Whether `QUAYFED_CACHE_DIR` names a folder that does not serve, which rules are unusable, and all
+/// Whether the folder that should be the cache directory cannot be used, which rules are unusable, and all
 /// metrics of all that is kept in the cache of a user.
 pub(super) fn of(
     holdings: &[Holding],
-    is_chosen_in_vain: bool,
+    is_place_lost: bool,
     configuration: &Configuration,
     uid: u32,
     now: Moment,
 ) -> String {
     let mut text = String::new();
-    let (name, help) = CHOSEN_IN_VAIN;
-    let value = u8::from(is_chosen_in_vain);
+    let (name, help) = PLACE_LOST;
+    let value = u8::from(is_place_lost);
     head(&mut text, name, help);
     let _ = writeln!(text, "{name}{{uid=\"{uid}\"}} {value}");
     let (name, help) = NOT_READ;
