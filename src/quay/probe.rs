@@ -213,8 +213,8 @@ pub(super) fn try_damaged(
     ask_exchange(world, transport, rule, Some(&damaged), by).ok()
 }
 
-/// The token with a signature that no key has made, as long as its own: zeros. Nothing where it
-/// would be the same.
+/// The token with a signature that no key has made, as long as its own: zeros, which to any RSA
+/// exponent are zeros again, and so never a padded digest. Nothing where it would be the same.
 fn damaged(token: &Secret<String>) -> Option<Secret<String>> {
     let (signed, signature) = token.expose().rsplit_once('.')?;
     let damaged = Secret::new(format!("{signed}.{}", "A".repeat(signature.len())));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::report::{Mark, Step};
-use super::{EXCHANGE, Walked};
+use super::{EXCHANGE, REGISTRY, Walked};
 use crate::command::words::{failure, paragraph};
 use crate::quay::forecast;
 use crate::quay::verdict::{instant, span};
@@ -40,7 +40,7 @@ pub(super) fn show(terminal: &mut Terminal, walked: &Walked, steps: &[Step], ver
             ),
         ),
         (None, true) => (Tone::Good, format!("A pull{server} works.")),
-        (None, false) if walked.was_kept_back => {
+        (None, false) if walked.was_kept_back && fails_nowhere_else(steps) => {
             (Tone::Bad, format!("Whether a pull{server} works is not known: see the first ✗."))
         }
         (None, false) => (Tone::Bad, format!("A pull{server} would fail: see the first ✗.")),
@@ -56,6 +56,11 @@ pub(super) fn show(terminal: &mut Terminal, walked: &Walked, steps: &[Step], ver
     if let Some(first) = first.and_then(|step| step.failure.as_ref()) {
         failure(terminal, first, "  ");
     }
+}
+
+/// Whether a token that was kept back is all that keeps the walk from its end.
+fn fails_nowhere_else(steps: &[Step]) -> bool {
+    steps.iter().all(|step| step.mark != Mark::Bad || step.name == REGISTRY.0)
 }
 
 /// Says of which registries a pull would fail.
