@@ -166,8 +166,12 @@ pub enum TransportFault {
     Insecure,
     /// The host's name could not be resolved.
     Name,
+    /// No name server answered in time.
+    NameServer,
     /// The connection was refused or could not be made.
     Connect,
+    /// No connection came about in time.
+    NoConnection,
     /// The proxy answered, but did not connect.
     ProxyRefused,
     /// The certificate's issuer is not trusted.
@@ -201,7 +205,7 @@ impl TransportFault {
             | Self::Setup
             | Self::Limit(_)
             | Self::Insecure => StepFailureKind::Local,
-            Self::Timeout => StepFailureKind::Timeout,
+            Self::Timeout | Self::NameServer | Self::NoConnection => StepFailureKind::Timeout,
             _ => StepFailureKind::Network,
         }
     }
@@ -266,6 +270,13 @@ impl TransportFault {
                 "check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate"
                     .to_owned()
             }
+            Self::NameServer => {
+                "check this host's name servers (/etc/resolv.conf) and the way to them".to_owned()
+            }
+            Self::NoConnection => format!(
+                "the host is down, a firewall drops the packets, or nobody speaks TLS there: check \
+                 host, port and firewall; where a proxy is needed, set {proxy} or HTTPS_PROXY"
+            ),
             Self::Timeout => {
                 "the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the \
                  steps"

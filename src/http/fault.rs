@@ -45,9 +45,9 @@ pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
 /// The fault of a request that took longer than it was given, and what it waited for in the end.
 pub(super) fn timeout(given: Duration, waiting: Option<Waiting>, route: &Route) -> TransportError {
     let what = match (waiting, &route.proxy) {
-        (Some(Waiting::Name), None) => " (still waiting for its address)".to_owned(),
+        (Some(Waiting::Name), None) => " (the name server did not answer)".to_owned(),
         (Some(Waiting::Name), Some(proxy)) => {
-            format!(" (still waiting for the address of the proxy {proxy})")
+            format!(" (the name server did not answer for the proxy {proxy})")
         }
         (Some(Waiting::Addresses(count @ 2..)), None) => {
             format!(" from any of its {count} addresses")
@@ -59,7 +59,12 @@ pub(super) fn timeout(given: Duration, waiting: Option<Waiting>, route: &Route) 
         (_, None) => String::new(),
     };
     let text = format!("{}{what}", no_answer(given));
-    TransportError { kind: TransportFault::Timeout, text }
+    let kind = match waiting {
+        Some(Waiting::Name) => TransportFault::NameServer,
+        Some(Waiting::Addresses(_)) => TransportFault::NoConnection,
+        None => TransportFault::Timeout,
+    };
+    TransportError { kind, text }
 }
 
 /// A time-out as one of the whole step, of which the request had only what was left.

@@ -9,6 +9,7 @@ use url::Url;
 use super::fault::{in_words, timeout_of_step};
 use super::{Request, Response, Transport, TransportError, TransportFault};
 use crate::deadline::Deadline;
+use crate::failure::StepFailureKind;
 use crate::world::World;
 
 /// Whether a server error without a meaning of its own, 500, is worth asking again.
@@ -109,7 +110,11 @@ fn send_once(
     }
     // What a person is told is the time that the step had, not what its second try had left.
     reply.map_err(|error| {
-        if error.kind == TransportFault::Timeout { timeout_of_step(error, given) } else { error }
+        if error.kind.step_failure_kind() == StepFailureKind::Timeout {
+            timeout_of_step(error, given)
+        } else {
+            error
+        }
     })
 }
 

@@ -197,7 +197,7 @@ fn a_name_that_does_not_exist_is_told_as_such() {
     );
     let (kind, text) = fault_of(sent);
     // Where there is no resolver at all the lookup fails in another way.
-    assert!(matches!(kind, TransportFault::Name | TransportFault::Timeout), "{text}");
+    assert!(matches!(kind, TransportFault::Name | TransportFault::NameServer), "{text}");
 }
 
 #[test]
@@ -289,6 +289,8 @@ fn every_fault_has_a_hint_on_one_line() {
         Fault::CertificateName,
         Fault::CertificateUse,
         Fault::Tls,
+        Fault::NameServer,
+        Fault::NoConnection,
         Fault::Timeout,
         Fault::Broken,
     ]
@@ -308,6 +310,8 @@ fn every_fault_has_a_hint_on_one_line() {
     use the name that the certificate is for, or let the certificate be reissued
     give the server a certificate of its own (CA:FALSE), and set `ca_file` in /etc/quayfed/config.toml:6 to that of its CA
     check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate
+    check this host's name servers (/etc/resolv.conf) and the way to them
+    the host is down, a firewall drops the packets, or nobody speaks TLS there: check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY
     the server is slow, or a firewall drops the packets: QUAYFED_LOG=info tells the steps
     try again; if it stays so, look into the server's or proxy's log
     "#);

@@ -125,11 +125,11 @@ fn r35_where_no_address_answers_the_failure_tells_how_many_were_tried() {
     let addresses = ["127.0.0.2", "::1", "127.0.0.3"];
     let (sent, took) = ask(&addresses, &url, &trusting(&sandbox), second);
     let wanted = "no answer within 1s from any of its 3 addresses".to_owned();
-    assert_eq!(fault_of(sent), (TransportFault::Timeout, wanted));
+    assert_eq!(fault_of(sent), (TransportFault::NoConnection, wanted));
     assert!(took < WELL_WITHIN, "{took:?}");
     let (sent, _) = ask(&["127.0.0.2"], &url, &trusting(&sandbox), second);
     let wanted = "no answer within 1s".to_owned();
-    assert_eq!(fault_of(sent), (TransportFault::Timeout, wanted));
+    assert_eq!(fault_of(sent), (TransportFault::NoConnection, wanted));
     // Those that refuse are told in the same way.
     let (sent, _) = ask(&["127.0.0.7", "127.0.0.8"], &url, &trusting(&sandbox), STEP);
     let wanted = "connection refused (2 addresses tried)".to_owned();
@@ -155,7 +155,7 @@ fn r35_the_addresses_of_a_proxy_are_tried_in_the_same_way() {
         "no answer within 1s through any of the 2 addresses of the proxy \
          `proxy.example.com:{port}` (`proxy`)"
     );
-    assert_eq!(fault_of(sent), (TransportFault::Timeout, wanted));
+    assert_eq!(fault_of(sent), (TransportFault::NoConnection, wanted));
     let (sent, took) = ask(&["127.0.0.2", "127.0.0.1"], &url, &connection, STEP);
     let wanted = format!("the proxy `proxy.example.com:{port}` (`proxy`) refused to connect to it");
     assert_eq!(fault_of(sent), (TransportFault::ProxyRefused, wanted));
@@ -163,7 +163,7 @@ fn r35_the_addresses_of_a_proxy_are_tried_in_the_same_way() {
 }
 
 #[test]
-fn r35_a_name_that_is_still_being_looked_up_is_told_as_what_is_waited_for() {
+fn r35_a_name_server_that_does_not_answer_is_called_that() {
     let world = world();
     let mut transport = HttpTransport::new(&world);
     transport.look_up = Arc::new(|_| {
@@ -178,8 +178,8 @@ fn r35_a_name_that_is_still_being_looked_up_is_told_as_what_is_waited_for() {
     let sent = fault_of(transport.send(&request));
     drop(transport);
     assert!(began.elapsed() < WELL_WITHIN, "the look-up is not waited for");
-    let wanted = "no answer within 300ms (still waiting for its address)".to_owned();
-    assert_eq!(sent, (TransportFault::Timeout, wanted));
+    let wanted = "no answer within 300ms (the name server did not answer)".to_owned();
+    assert_eq!(sent, (TransportFault::NameServer, wanted));
 }
 
 #[test]
