@@ -3,8 +3,11 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+NEEDED_BY_TESTS = strace util-linux groff-base libcap2-bin systemd python3-prometheus-client zsh fish \
+	ca-certificates
 
-.PHONY: build demo test e2e lint audit bench bench-check pictures install uninstall clean help
+.PHONY: build demo test test-loaded e2e lint audit bench bench-check pictures install uninstall clean \
+	help
 
 help: ## say what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,12 +23,16 @@ demo: ## show the whole way on this machine, and leave nothing behind
 	@scripts/demo
 
 test: ## pass every test
-	@scripts/install-packages strace util-linux groff-base libcap2-bin systemd python3-prometheus-client \
-		zsh fish ca-certificates
+	@scripts/install-packages $(NEEDED_BY_TESTS)
 	@scripts/install-httpproxy
 	$(CARGO) test --workspace --locked
 	@scripts/test-as-user
 	@$(MAKE) --no-print-directory e2e
+
+test-loaded: ## pass the tests several times beside busy loops (RUNS=5)
+	@scripts/install-packages $(NEEDED_BY_TESTS)
+	@scripts/install-httpproxy
+	@scripts/test-loaded $(RUNS)
 
 e2e: ## play the helper with the programs that its users have
 	@scripts/install-packages podman buildah skopeo docker-registry docker.io uidmap util-linux \

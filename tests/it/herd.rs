@@ -195,10 +195,10 @@ fn r16_when_the_holder_is_stopped_those_who_come_later_go_on_after_its_deadline(
     // A holder with a deadline of 6 s; the waiters have 25 s.
     let text = crate::binary::configuration(&sandbox, &home);
     home.configure(&text.replacen("robot =", "deadline = \"6s\"\nrobot =", 1));
+    let began = Instant::now();
     let mut holder = holder(&sandbox, &home);
     kill_process(pid(&holder), Signal::STOP).expect("stopped");
     home.configure(&text);
-    let began = Instant::now();
     let ran = ends(herd(&home, &host, 5));
     let took = began.elapsed();
     for one in &ran {

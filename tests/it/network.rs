@@ -698,8 +698,8 @@ fn r35_addresses_that_do_not_answer_cost_a_pull_a_moment() {
         let took = began.elapsed();
         ran.token();
         println!("{addresses:?}: a cold get took {took:?}\n{}", ran.stderr);
-        // The provider alone has 8 s.
-        assert!(took < Duration::from_secs(8), "{took:?}: {ran:?}");
+        // Waiting for each in turn would take all of the 25 s.
+        assert!(took < Duration::from_secs(15), "{took:?}: {ran:?}");
     }
 }
 
