@@ -464,6 +464,8 @@ pub struct Places {
     pub home: OnceCell<Option<PathBuf>>,
     /// The folder of podman's, buildah's and skopeo's configuration: `/etc/containers`.
     pub containers_configuration: Cow<'static, Path>,
+    /// What their packages bring of it: `/usr/share/containers`.
+    pub containers_defaults: Cow<'static, Path>,
     /// Where a service finds programs: the `PATH` that systemd gives (systemd.exec(5)) where /bin is
     /// a folder of its own.
     pub path_of_services: Cow<'static, str>,
@@ -480,6 +482,7 @@ impl Places {
             boot_id: place("/proc/sys/kernel/random/boot_id"),
             home: OnceCell::new(),
             containers_configuration: place("/etc/containers"),
+            containers_defaults: place("/usr/share/containers"),
             path_of_services: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
         }
     }

@@ -12,6 +12,7 @@ pub(super) mod certs_d;
 mod json;
 pub(super) mod registries;
 pub(super) mod registries_conf;
+pub(super) mod registries_files;
 
 use std::path::{Path, PathBuf};
 
@@ -180,53 +181,6 @@ pub(super) fn program_in(folders: impl IntoIterator<Item = PathBuf>) -> Option<P
         file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
     };
     folders.into_iter().map(|folder| folder.join(PROGRAM)).find(is_program)
-}
-
-/// A folder in which podman, buildah and skopeo are configured.
-pub(super) struct RegistriesConf {
-    /// The file, and then its drop-ins in the order in which they are read.
-    pub(super) files: Vec<PathBuf>,
-    /// The drop-in of ours.
-    pub(super) own: PathBuf,
-}
-
-impl RegistriesConf {
-    /// That of the system.
-    pub(super) fn of_system(world: &World) -> Self {
-        Self::within(&world.places.containers_configuration)
-    }
-
-    /// That of the user, wherever `XDG_CONFIG_HOME` leads.
-    pub(super) fn of_user(world: &World) -> Option<Self> {
-        Some(Self::within(&world.home()?.join(".config/containers")))
-    }
-
-    /// What the caller's podman and buildah read, of which the last file with a list of helpers
-    /// counts: the user's file and its drop-ins, or else the system's with the drop-ins of both.
-    pub(super) fn in_use(world: &World) -> Vec<PathBuf> {
-        let mut system = Self::of_system(world).files;
-        let user = Self::of_user(world).map(|user| user.files).unwrap_or_default();
-        let chosen = world.environment.path("CONTAINERS_REGISTRIES_CONF").map(absolute);
-        if chosen.is_none() && user.first().is_some_and(|file| file.exists()) {
-            return user;
-        }
-        system.extend(user.into_iter().skip(1));
-        let at = usize::from(chosen.is_some());
-        chosen.into_iter().chain(system.into_iter().skip(at)).collect()
-    }
-
-    fn within(folder: &Path) -> Self {
-        let drop_ins = folder.join("registries.conf.d");
-        let mut names: Vec<PathBuf> = std::fs::read_dir(&drop_ins)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
-            .collect();
-        names.sort();
-        let files = std::iter::once(folder.join("registries.conf")).chain(names).collect();
-        Self { files, own: drop_ins.join("50-quayfed.conf") }
-    }
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

@@ -12,14 +12,15 @@ mod json;
 pub(in crate::command) mod notes;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::command::WELL;
 use crate::command::clients::auth_file::{self, AuthFile};
-use crate::command::clients::registries_conf::{self, Helpers};
-use crate::command::clients::{Client, HELPER, RegistriesConf};
+use crate::command::clients::registries_conf::{self, AUTH_FILES, Helpers};
+use crate::command::clients::registries_files::{self, Generation, Reader};
+use crate::command::clients::{self, Client, HELPER};
 use crate::config;
 use crate::failure::Failure;
 use crate::printable::on_one_line;
@@ -435,59 +436,93 @@ fn without_entries(
 }
 
 fn system_edits<'a>(world: &World, arguments: &Arguments) -> Result<Plan<'a>, Failure> {
-    let conf = RegistriesConf::of_system(world);
-    let edit = |path: PathBuf| {
-        let (shown, is_own) = (path.display().to_string(), path == conf.own);
-        let change: Change<'_> = if arguments.undo {
-            Box::new(move |text| without_helper(text, &shown))
-        } else {
-            Box::new(move |text| with_helper(text, &shown, is_own))
-        };
-        // Every user reads it.
-        Edit { path, mode: 0o644, mode_of_folder: 0o755, empty: "", change }
-    };
-    let mut edits = Vec::new();
-    let mut counting = None;
-    for file in &conf.files {
-        // A file that cannot be read or parsed fails its preview, in the same words.
-        let look = edit(file.clone()).look(world)?;
-        let Some(text) = look else { continue };
-        if let Some(helpers) = Helpers::parse(&text, &file.display().to_string())? {
-            counting = Some(file.clone());
-            if arguments.undo && helpers.has(HELPER) {
-                edits.push((Whose::EveryUser, edit(file.clone())));
+    let own = registries_files::own_drop_in(world);
+    // What a package brings is its own: a file of ours counts after it.
+    let is_ours_to_change = |file: &Path| file.starts_with(&world.places.containers_configuration);
+    let mut others = vec![AUTH_FILES.to_owned()];
+    let mut files: Vec<PathBuf> = Vec::new();
+    for read in readings(world) {
+        let counting = registries_conf::counting(&read)?;
+        if arguments.undo {
+            for file in read.into_iter().filter(|file| is_ours_to_change(file)) {
+                let content = clients::content_of(&file)?.unwrap_or_default();
+                let helpers = Helpers::parse(&content, &file.display().to_string())?;
+                if helpers.is_some_and(|helpers| helpers.has(HELPER)) && !files.contains(&file) {
+                    files.push(file);
+                }
             }
+            continue;
+        }
+        let file = match counting {
+            Some((file, _)) if is_ours_to_change(&file) => file,
+            Some((_, helpers)) => {
+                others = helpers;
+                own.clone()
+            }
+            None => own.clone(),
+        };
+        if !files.contains(&file) {
+            files.push(file);
         }
     }
-    if !arguments.undo {
-        edits.push((Whose::EveryUser, edit(counting.unwrap_or(conf.own.clone()))));
-    }
-    let notes =
-        |world: &World| notes::of_system(world, &config::load_settings(world).unwrap_or_default());
+    let edits = files.iter().map(|path| {
+        let (path, shown) = (path.clone(), path.display().to_string());
+        let others = (path == own).then(|| others.clone());
+        let change: Change<'_> = if arguments.undo {
+            Box::new(move |content| without_helper(content, &shown))
+        } else {
+            Box::new(move |content| with_helper(content, &shown, others.as_deref()))
+        };
+        // Every user reads it.
+        (Whose::EveryUser, Edit { path, mode: 0o644, mode_of_folder: 0o755, empty: "", change })
+    });
+    let edits = edits.collect();
+    let notes = move |world: &World| {
+        notes::of_system(world, &config::load_settings(world).unwrap_or_default(), &files)
+    };
     Ok((edits, Box::new(notes)))
+}
+
+/// Each list of files of the system's that somebody's podman reads.
+fn readings(world: &World) -> Vec<Vec<PathBuf>> {
+    let users = registries_files::users_with_drop_ins(world).into_iter();
+    // Any user without files of his own stands for the others: nobody has this uid.
+    let readers = [Reader::Root, Reader::User(u32::MAX)].into_iter().chain(users.map(Reader::User));
+    let since_six = readers.map(|reader| (Generation::SinceSix, reader));
+    std::iter::once((Generation::BeforeSix, Reader::Root))
+        .chain(since_six)
+        .map(|(generation, reader)| registries_files::of_system(world, generation, reader, None))
+        .collect()
 }
 
 const EVERY_REGISTRY: &str = "every registry";
 
-fn with_helper(content: Option<&[u8]>, shown: &str, is_own: bool) -> Result<Outcome, Failure> {
+/// A list of helpers with this one in it. `others` is what comes before it in a file of ours that has
+/// no list yet.
+fn with_helper(
+    content: Option<&[u8]>,
+    shown: &str,
+    others: Option<&[String]>,
+) -> Result<Outcome, Failure> {
     let deed = |kind| vec![Deed { kind, what: EVERY_REGISTRY.to_owned() }];
     let helpers = Helpers::parse(content.unwrap_or_default(), shown)?;
-    Ok(match helpers {
-        Some(helpers) if helpers.has(HELPER) => {
+    Ok(match (helpers, others) {
+        (Some(helpers), _) if helpers.has(HELPER) => {
             Outcome { after: After::Same, deeds: deed(DeedKind::IsThere) }
         }
-        Some(helpers) => Outcome {
-            after: After::Content(helpers.with(HELPER).into()),
-            deeds: deed(DeedKind::Added),
-        },
-        None if is_own => {
+        (Some(helpers), _) => {
+            let after = After::Content(helpers.with(HELPER).into());
+            Outcome { after, deeds: deed(DeedKind::Added) }
+        }
+        (None, Some(others)) => {
             let rest = content.unwrap_or_default();
-            let new_file = registries_conf::new_file(HELPER);
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            let new_file = registries_conf::new_file(HELPER, &others);
             let after = After::Content([new_file.as_bytes(), rest].concat());
             Outcome { after, deeds: deed(DeedKind::Added) }
         }
         // It had a list when it was chosen: another process has taken it away.
-        None => {
+        (None, None) => {
             return Err(Failure::new(
                 format!("{shown} was changed by another process"),
                 "nothing was changed; try again",
@@ -502,7 +537,8 @@ fn without_helper(content: Option<&[u8]>, shown: &str) -> Result<Outcome, Failur
     let Some(helpers) = helpers else {
         return Ok(Outcome { after: After::Same, deeds: Vec::new() });
     };
-    let after = match content.strip_prefix(registries_conf::new_file(HELPER).as_bytes()) {
+    let others: Vec<&str> = helpers.names().into_iter().filter(|it| *it != HELPER).collect();
+    let after = match content.strip_prefix(registries_conf::new_file(HELPER, &others).as_bytes()) {
         Some([]) => After::Gone,
         Some(rest) => After::Content(rest.to_vec()),
         None => After::Content(helpers.without(HELPER).into()),

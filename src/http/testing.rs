@@ -34,6 +34,7 @@ pub(crate) fn world_with(variables: &[(&str, &str)]) -> World {
             boot_id: Path::new("/nowhere").into(),
             home: None.into(),
             containers_configuration: Path::new("/nowhere").into(),
+            containers_defaults: Path::new("/nowhere").into(),
             path_of_services: "".into(),
         },
         log: Log::silent(),

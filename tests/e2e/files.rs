@@ -27,7 +27,7 @@ fn play(report: &mut Report) {
     let cases = cases::all();
     let podman = Client::Podman;
     report.client("podman", &version_of("podman", &["--version"]));
-    let mut differences = 0;
+    let (mut differences, mut of_registries) = (0, 0);
     let mut play = |report: &mut Report, client: &Client| {
         report.operation("is asked whom the table says, and the helper after configure", || {
             let found = differing(&cases, client);
@@ -36,6 +36,21 @@ fn play(report: &mut Report) {
         });
     };
     play(report, &podman);
+    report.operation("goes by registries.conf as the table says, and after --system", || {
+        make_folder(Path::new("/etc/containers"));
+        let _covered = Covered::new("/etc/containers")?;
+        let found: Vec<String> = cases::REGISTRIES
+            .iter()
+            .map(|case| (case, Some(case.1)))
+            .chain(cases::REFUSED.iter().map(|case| (case, None)))
+            .filter_map(|((text, who), reads)| {
+                let text_of = |error| format!("{}\n  {error}", text.escape_debug());
+                play_registries(text, *who, reads).map_err(text_of).err()
+            })
+            .collect();
+        of_registries += found.len();
+        if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
+    });
     // Debian's, and another one where there is one: they read their file by themselves.
     let dockers: BTreeSet<PathBuf> =
         [which("docker"), Some(PathBuf::from("/usr/bin/docker"))].into_iter().flatten().collect();
@@ -45,7 +60,8 @@ fn play(report: &mut Report) {
         report.client("docker", &version_of(&program, &["--version"]));
         play(report, &Client::Docker(docker.clone()));
     }
-    let (number, with_docker) = (cases.len(), cases.len() * dockers.len());
+    let number = cases.len() + cases::REGISTRIES.len() + cases::REFUSED.len();
+    let (with_docker, differences) = (cases.len() * dockers.len(), differences + of_registries);
     println!(
         "file formats: {number} cases, {number} compared with podman, {with_docker} with docker, \
          {differences} differences"
@@ -109,6 +125,62 @@ fn play_case(case: &Case, client: &Client) -> Result<(), String> {
         Who::Helper("quayfed") if !is_there || before == after => Ok(()),
         after => Err(format!("configure succeeded, and {after:?} is asked: {ran}")),
     }
+}
+
+/// A folder with an empty one laid over it.
+struct Covered(&'static str);
+
+impl Covered {
+    fn new(folder: &'static str) -> Result<Self, String> {
+        let mut mount = Command::new("mount");
+        mount.env("PATH", PATH).args(["-t", "tmpfs", "tmpfs", folder]);
+        mount.succeed().map(|_| Self(folder))
+    }
+}
+
+impl Drop for Covered {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").env("PATH", PATH).arg(self.0).succeed();
+    }
+}
+
+/// The file of all users, in this machine's /etc as only the tests see it. What this program reads
+/// in it is nothing where it refuses it.
+fn play_registries(text: &str, wanted: Who, reads: Option<Who>) -> Result<(), String> {
+    const FOLDER: &str = "/etc/containers";
+    let _ = fs::remove_dir_all(format!("{FOLDER}/registries.conf.d"));
+    let file = format!("{FOLDER}/registries.conf");
+    fs::write(&file, text).map_err(|error| error.to_string())?;
+    let client = Client::Podman;
+    let home = Home::new(&client);
+    home.write(b"{}");
+    let before = home.asked(&client)?;
+    if before != wanted && (reads.is_some() || before != Who::Fails) {
+        return Err(format!("asks {before:?}, not {wanted:?}"));
+    }
+    home.write(b"{}");
+    let program = Path::new(env!("CARGO_BIN_EXE_docker-credential-quayfed"));
+    let ran = home.command(program).args(["configure", "--system", "--json"]).run()?;
+    let left = fs::read(&file).map_err(|error| error.to_string())?;
+    if ran.code != Some(0) {
+        let is_left = left == text.as_bytes() && reads.is_none_or(|reads| reads == Who::Fails);
+        return if is_left { Ok(()) } else { Err(format!("was not left alone: {ran}")) };
+    }
+    let after = home.asked(&client)?;
+    let is_well = match wanted {
+        // What comes before the helper stays before it.
+        Who::Helper("other") => after == wanted,
+        _ => after == Who::Helper("quayfed"),
+    };
+    if !is_well {
+        return Err(format!("configure succeeded, and {after:?} is asked: {ran}"));
+    }
+    home.command(program).args(["configure", "--system", "--undo"]).succeed()?;
+    let left = fs::read(&file).map_err(|error| error.to_string())?;
+    let is_back = left == text.as_bytes() || text.contains("quayfed");
+    let own = format!("{FOLDER}/registries.conf.d/50-quayfed.conf");
+    let is_back = (is_back || text.contains("[]")) && !Path::new(&own).exists();
+    if is_back { Ok(()) } else { Err("--undo did not bring it back".to_owned()) }
 }
 
 /// A home with one file of one client's, and helpers that keep a diary.

@@ -598,6 +598,7 @@ impl Desk {
         world.places.run = self.path("run").into();
         world.places.shared_memory = Path::new("/nowhere").into();
         world.places.containers_configuration = self.path("etc/containers").into();
+        world.places.containers_defaults = self.path("usr/share/containers").into();
         world.places.path_of_services = "/usr/bin".into();
         if self.path("bin").exists() {
             world.places.path_of_services =
@@ -662,7 +663,7 @@ fn every_user_is_configured_by_a_drop_in_which_goes_again() {
 
 #[test]
 fn a_registries_conf_of_the_users_own_is_told() {
-    const INSTEAD: &str = "is read instead of all files";
+    const INSTEAD: &str = "instead of all files";
     let own = "own/containers/registries.conf";
     let desk = Desk::new().with("XDG_CONFIG_HOME", "/nowhere/own");
     desk.write(own, "");
@@ -671,7 +672,11 @@ fn a_registries_conf_of_the_users_own_is_told() {
     let said = desk.screen(PIPED, &["--system"]);
     assert!(said.replace("\n    ", " ").contains(INSTEAD), "{said}");
     let desk = desk.with("CONTAINERS_REGISTRIES_CONF", "/nowhere/registries.conf");
-    assert!(!desk.screen(PIPED, &["--system"]).contains(INSTEAD), "that is read instead of it");
+    let said = desk.screen(PIPED, &["--system"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!said.contains("before version 6"), "that is read instead of it: {said}");
+    // Since version 6 no drop-in is read then.
+    let wanted = "podman since version 6 reads /nowhere/registries.conf instead of all files";
+    assert!(said.contains(wanted), "{said}");
 }
 
 #[test]
@@ -694,6 +699,116 @@ fn helpers_that_are_there_for_every_user_stay_first() {
     let said = desk.screen(PIPED, &["--system"]);
     assert!(said.contains("registries.conf:1: this is not TOML: "), "{said}");
     assert_eq!(fs::read_to_string(&last).expect("text"), text);
+}
+
+#[test]
+fn r40_a_list_of_a_packages_or_of_some_users_is_kept_and_followed() {
+    const LIST: &str = "credential-helpers = [\"secretservice\"]\n";
+    let own = "etc/containers/registries.conf.d/50-quayfed.conf";
+    let desk = Desk::new();
+    desk.write("usr/share/containers/registries.conf.d/20-package.conf", LIST);
+    let mine = desk.write("etc/containers/registries.rootless.conf.d/1000/60-mine.conf", LIST);
+    desk.screen(PIPED, &["--system"]);
+    let text = fs::read_to_string(desk.path(own)).expect("text");
+    assert!(text.ends_with("\ncredential-helpers = [\"secretservice\", \"quayfed\"]\n"), "{text}");
+    let with_ours = LIST.replace(']', ", \"quayfed\"]");
+    assert_eq!(fs::read_to_string(&mine).expect("text"), with_ours);
+    assert!(desk.screen(PIPED, &["--system"]).contains("Nothing to do."));
+    desk.screen(PIPED, &["--system", "--undo"]);
+    assert!(!desk.path(own).exists());
+    assert_eq!(fs::read_to_string(&mine).expect("text"), LIST);
+}
+
+#[test]
+fn r40_what_counts_after_the_list_for_every_user_is_told() {
+    const LIST: &str = "Credential-Helpers = [\"secretservice\"]\n";
+    let own = ".config/containers/registries.conf";
+    for (files, wanted) in [
+        (&[][..], &[][..]),
+        (
+            &[(own, "")],
+            &[
+                "podman before version 6 reads /home/ci-runner-01/.config/containers/registries.conf \
+             instead of all files in /home/ci-runner-01/etc/containers",
+            ],
+        ),
+        (
+            &[(own, LIST)],
+            &["podman before version 6 goes by the `credential-helpers` of \
+             /home/ci-runner-01/.config/containers/registries.conf instead"],
+        ),
+        (
+            &[(".config/containers/registries.conf.d/60-x.conf", LIST)],
+            &["podman goes by the `credential-helpers` of \
+             /home/ci-runner-01/.config/containers/registries.conf.d/60-x.conf instead"],
+        ),
+        (
+            &[(".config/containers/registries.conf.d/40-x.conf", LIST)],
+            &["podman before version 6 goes by the `credential-helpers` of \
+             /home/ci-runner-01/.config/containers/registries.conf.d/40-x.conf instead"],
+        ),
+        (
+            &[("usr/share/containers/registries.conf.d/90-x.conf", LIST)],
+            &["podman since version 6 goes by the `credential-helpers` of \
+             /home/ci-runner-01/usr/share/containers/registries.conf.d/90-x.conf instead"],
+        ),
+    ] {
+        for arguments in [&["--system", "--dry-run"][..], &["--system"]] {
+            let desk = Desk::new().with_program();
+            for (name, text) in files {
+                desk.write(name, text);
+            }
+            let said = desk.screen(PIPED, arguments);
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(said.matches("! podman ").count(), wanted.len(), "{files:?}: {said}");
+            for wanted in wanted {
+                assert!(said.contains(wanted), "{files:?}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn r40_what_registries_conf_decides_before_any_helper_is_asked_is_told() {
+    let conf = ".config/containers/registries.conf";
+    let table = |text: &str| format!("[[registry]]\nlocation = \"quay.example.com\"\n{text}\n");
+    for (text, wanted) in [
+        (String::new(), ""),
+        (table(""), ""),
+        (table("blocked = true"), "podman does not pull from quay.example.com: "),
+        (table("Blocked = true"), "podman does not pull from quay.example.com: "),
+        (
+            table("[[registry.mirror]]\nlocation = \"m.example.com/q\""),
+            "podman pulls from the mirror m.example.com before quay.example.com, says ",
+        ),
+        (
+            table("").replace("location", "prefix") + "location = \"new.example.com\"\n",
+            "podman asks for new.example.com in the place of quay.example.com, says ",
+        ),
+        (
+            "credential-helpers = [\"secretservice\"]\n".to_owned(),
+            "podman reads no auth.json: the `credential-helpers` of ",
+        ),
+        (
+            "credential-helpers = [\"secretservice\", \"containers-auth.json\"]\n".to_owned(),
+            "podman asks `secretservice` first, says ",
+        ),
+        ("credential-helpers = [\"containers-auth.json\"]\n".to_owned(), ""),
+        ("= 1".to_owned(), "this is not TOML: "),
+        (
+            "credential-helpers = []\nCREDENTIAL-helpers = []\n".to_owned(),
+            "`credential-helpers` stands there twice",
+        ),
+    ] {
+        let desk = Desk::new().with_program();
+        desk.write(conf, &text);
+        let said = desk.screen(PIPED, &["quay.example.com", "--only", "containers"]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(said.contains("Worth knowing"), !wanted.is_empty(), "{text}: {said}");
+        assert!(said.contains(wanted), "{text}: {said}");
+        let docker = desk.screen(PIPED, &["quay.example.com", "--only", "docker"]);
+        assert!(!docker.contains("podman"), "docker does not read it: {docker}");
+    }
 }
 
 /// A user with everything in the way of the helper.

@@ -924,6 +924,7 @@ impl Desk {
                 boot_id: self.path("boot_id").into(),
                 home: Some(self.folder.path().to_owned()).into(),
                 containers_configuration: self.path("etc/containers").into(),
+                containers_defaults: self.path("usr/share/containers").into(),
                 path_of_services: "".into(),
             },
             log: Log::silent(),

@@ -67,6 +67,7 @@ fn keep_token(home: &Home, host: &str, age: Duration, scripted: Option<Scripted>
             boot_id: nowhere().into(),
             home: None.into(),
             containers_configuration: nowhere().into(),
+            containers_defaults: Path::new("/nowhere").into(),
             path_of_services: "".into(),
         },
         log: Log::silent(),

@@ -297,6 +297,7 @@ impl Host {
                 boot_id: self.folder.path().join("boot_id").into(),
                 home: None.into(),
                 containers_configuration: PathBuf::from("/nowhere").into(),
+                containers_defaults: PathBuf::from("/nowhere").into(),
                 path_of_services: "".into(),
             },
             log: Log::in_memory(Level::Debug),

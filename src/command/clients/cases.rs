@@ -236,6 +236,47 @@ fn unusual() -> Vec<Case> {
     ]
 }
 
+/// Files of registries.conf, and whom podman asks by them, where no auth.json has anything.
+pub(crate) const REGISTRIES: &[(&str, Who)] = &[
+    ("", Nobody),
+    ("unqualified-search-registries = [\"docker.io\"]\n", Nobody),
+    ("credential-helpers = []\n", Nobody),
+    ("credential-helpers = [\"containers-auth.json\"]\n", Nobody),
+    ("credential-helpers = [\"quayfed\"]\n", OURS),
+    ("credential-helpers = [\"containers-auth.json\", \"quayfed\"]", OURS),
+    ("credential-helpers = [\"containers-auth.json\", \"quayfed\"]\n", OURS),
+    (
+        "# ours\r\ncredential-helpers = [\r\n  'containers-auth.json', # first\r\n  'quayfed',\r\n]\r\n",
+        OURS,
+    ),
+    ("credential-helpers = [\"other\", \"quayfed\"]\n", OTHER),
+    ("credential-helpers=['quayfed','other']", OURS),
+    ("\"credential-helpers\" = [\"\"\"quayfed\"\"\"]\n", OURS),
+    ("'credential-helpers' = [\"qu\\u0061yfed\"]\n", OURS),
+    ("\"credential\\u002Dhelpers\" = [ 'other' ]\n", OTHER),
+    ("Credential-Helpers = [\"quayfed\"]\n", OURS),
+    ("CREDENTIAL-HELPERS = [\"other\"]\n", OTHER),
+    ("credential_helpers = [\"quayfed\"]\n", Nobody),
+    ("credential-helper = [\"quayfed\"]\n", Nobody),
+    ("[x]\ncredential-helpers = [\"quayfed\"]\n", Nobody),
+    ("x.credential-helpers = [\"quayfed\"]\n", Nobody),
+    ("\u{feff}credential-helpers = [\"quayfed\"]\n", Fails),
+    ("credential-helpers = [\"quayfed\"]\n[[registry]]\nlocation = \"g.example\"\n", OURS),
+    ("credential-helpers = \"quayfed\"\n", Fails),
+    ("credential-helpers = [5]\n", Fails),
+    ("credential-helpers = [[\"quayfed\"]]\n", Fails),
+    ("credential-helpers = [\"quayfed\"\n", Fails),
+    ("credential-helpers = [quayfed]\n", Fails),
+    ("= 1\ncredential-helpers = [\"quayfed\"]\n", Fails),
+    ("{\"credential-helpers\": [\"quayfed\"]}", Fails),
+];
+
+/// What podman 4 reads, newer ones fail on, and this program refuses in so many words.
+pub(crate) const REFUSED: &[(&str, Who)] = &[
+    ("credential-helpers = [\"quayfed\"]\ncredential-helpers = [\"other\"]\n", OTHER),
+    ("a = 1\ncredential-helpers = [\"quayfed\"]\na = 2\n", OURS),
+];
+
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
     let of = |content: &str, podman, docker| Case { content: content.into(), podman, docker };

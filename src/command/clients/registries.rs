@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use toml::Value;
 
-use super::RegistriesConf;
+use super::registries_files::in_use;
 use crate::world::World;
 
 #[derive(Default, Deserialize)]
@@ -49,10 +50,11 @@ pub(in crate::command) struct Way {
 /// Where podman, buildah and skopeo go for a host; nothing where no file says anything of it.
 pub(in crate::command) fn way_to(world: &World, host: &str) -> Option<Way> {
     let mut tables: BTreeMap<String, (PathBuf, Registry)> = BTreeMap::new();
-    for file in RegistriesConf::in_use(world) {
+    for file in in_use(world) {
         // A file that is no TOML fails podman as a whole, which is told where its helpers are read.
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let conf: Conf = toml::from_str(&text).unwrap_or_default();
+        let read = toml::from_str(&text).map(|table| lowered(Value::Table(table)));
+        let conf: Conf = read.ok().and_then(|it| it.try_into().ok()).unwrap_or_default();
         for table in conf.registry {
             let prefix = if table.prefix.is_empty() { &table.location } else { &table.prefix };
             tables.insert(prefix.clone(), (file.clone(), table));
@@ -70,6 +72,18 @@ pub(in crate::command) fn way_to(world: &World, host: &str) -> Option<Way> {
         other_host: is_other.then_some(other),
         mirrors: table.mirror.iter().map(|mirror| of(&mirror.location)).collect(),
     })
+}
+
+/// With every key in lower case: podman compares them without regard to it.
+fn lowered(value: Value) -> Value {
+    match value {
+        Value::Table(table) => {
+            let lowered = table.into_iter().map(|(key, it)| (key.to_lowercase(), lowered(it)));
+            Value::Table(lowered.collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(lowered).collect()),
+        other => other,
+    }
 }
 
 /// Whether a table is for everything at a host.
@@ -121,6 +135,11 @@ mod tests {
                 "[[registry]]\nlocation = \"quay\"\n[[registry.mirror]]\nlocation = \"m:1/a\"\n",
                 "quay",
                 Some((false, None, vec!["m:1"])),
+            ),
+            (
+                "[[Registry]]\nLocation = \"quay\"\nBLOCKED = true\n",
+                "quay",
+                Some((true, None, vec![])),
             ),
             ("= 1", "quay", None),
         ] {

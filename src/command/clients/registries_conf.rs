@@ -2,10 +2,13 @@
 //! every other byte of the file stays as it is.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::content_of;
+use super::json::{names, quoted};
 use crate::failure::Failure;
 
 /// The key that lists the helpers.
@@ -31,6 +34,12 @@ impl<'a> Helpers<'a> {
                 "correct it, or move it away: it was left as it is",
             )
         })?;
+        if text.starts_with('\u{feff}') {
+            return Err(Failure::new(
+                format!("{shown} begins with a byte order mark, which not every podman reads"),
+                "save it as UTF-8 without a byte order mark: it was left as it is",
+            ));
+        }
         let line = |at: usize| text[..at].matches('\n').count() + 1;
         let root = DeTable::parse(text).map_err(|error| {
             let at = error.span().unwrap_or_default().start.min(text.len());
@@ -39,7 +48,15 @@ impl<'a> Helpers<'a> {
                 "correct it, or move it away: it was left as it is",
             )
         })?;
-        let Some(value) = root.get_ref().get(KEY) else { return Ok(None) };
+        // As podman compares them; of two, it goes by the one that it comes upon last by chance.
+        let mut named = root.get_ref().iter().filter(|(key, _)| names(key.get_ref(), KEY));
+        let Some((_, value)) = named.next() else { return Ok(None) };
+        if let Some((key, _)) = named.next() {
+            return Err(Failure::new(
+                format!("{shown}:{}: `{KEY}` stands there twice", line(key.span().start)),
+                "make one list of the two: it was left as it is",
+            ));
+        }
         let items = match value.get_ref() {
             DeValue::Array(items) => items.iter().map(item).collect::<Option<Vec<_>>>(),
             _ => None,
@@ -103,12 +120,31 @@ impl<'a> Helpers<'a> {
     }
 }
 
-/// The drop-in with which every user's podman, buildah and skopeo asks `helper` for every registry.
-pub(in crate::command) fn new_file(helper: &str) -> String {
+/// The file of these that says who is asked, and the helpers that it lists: the last one with a list.
+pub(in crate::command) fn counting(
+    files: &[PathBuf],
+) -> Result<Option<(PathBuf, Vec<String>)>, Failure> {
+    let mut found = None;
+    for file in files {
+        let Some(content) = content_of(file)? else { continue };
+        if let Some(helpers) = Helpers::parse(&content, &file.display().to_string())? {
+            let names = helpers.names().into_iter().map(str::to_owned).collect();
+            found = Some((file.clone(), names));
+        }
+    }
+    Ok(found)
+}
+
+/// The drop-in with which every user's podman, buildah and skopeo asks `helper` for every registry,
+/// after those that are asked without it.
+pub(in crate::command) fn new_file(helper: &str, before: &[&str]) -> String {
+    let after = if before == [AUTH_FILES] { "the logins of auth.json" } else { "the others" };
+    let listed: Vec<String> = before.iter().chain([&helper]).map(|name| quoted(name)).collect();
     format!(
         "# Made by `docker-credential-{helper} configure --system`; --undo removes it.\n\
-         # For every registry: first the logins of auth.json, then {helper}.\n\
-         {KEY} = [\"{AUTH_FILES}\", \"{helper}\"]\n"
+         # For every registry: first {after}, then {helper}.\n\
+         {KEY} = [{}]\n",
+        listed.join(", ")
     )
 }
 
@@ -118,6 +154,7 @@ fn item(item: &Spanned<DeValue<'_>>) -> Option<(String, Range<usize>)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cases::{REFUSED, REGISTRIES, Who};
     use super::*;
 
     fn parse(text: &str) -> Helpers<'_> {
@@ -148,6 +185,28 @@ mod tests {
     }
 
     #[test]
+    fn r40_each_registries_conf_is_read_as_podman_reads_it() {
+        for (text, wanted) in REGISTRIES {
+            let found = match Helpers::parse(text.as_bytes(), "F") {
+                Err(_) => Who::Fails,
+                Ok(None) => Who::Nobody,
+                Ok(Some(helpers)) => {
+                    match helpers.names().into_iter().find(|helper| *helper != AUTH_FILES) {
+                        Some("quayfed") => Who::Helper("quayfed"),
+                        Some("other") => Who::Helper("other"),
+                        _ => Who::Nobody,
+                    }
+                }
+            };
+            assert_eq!(found, *wanted, "{text}");
+        }
+        for (text, _) in REFUSED {
+            let failure = Helpers::parse(text.as_bytes(), "F").expect_err(text);
+            assert!(failure.cause().contains("this is not TOML: duplicate key"), "{failure}");
+        }
+    }
+
+    #[test]
     fn an_empty_list_means_the_auth_files() {
         let text = parse("credential-helpers = []\n").with("quayfed");
         assert_eq!(text, "credential-helpers = [\"containers-auth.json\", \"quayfed\"]\n");
@@ -169,7 +228,7 @@ mod tests {
         assert!(
             Helpers::parse(b"unqualified-search-registries = []\n", "F").expect("TOML").is_none()
         );
-        assert!(parse(&new_file("quayfed")).has("quayfed"));
+        assert!(parse(&new_file("quayfed", &[AUTH_FILES])).has("quayfed"));
         for (text, wanted) in [
             ("a = 1\nb = = 2\n", "F:2: this is not TOML: "),
             ("\ncredential-helpers = \"quayfed\"\n", "F:2: `credential-helpers` must be a list"),

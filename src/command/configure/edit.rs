@@ -118,11 +118,6 @@ impl Edit<'_> {
         ))
     }
 
-    /// The content of the file, where there is one.
-    pub(in crate::command) fn look(&self, world: &World) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.open(world)?.content)
-    }
-
     fn read(&self, world: &World) -> Result<(Original, Outcome), Failure> {
         let original = self.open(world)?;
         let mut outcome = (self.change)(original.content.as_deref())?;

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Registries;
 use crate::command::clients::auth_file::Asked;
-use crate::command::clients::registries_conf::Helpers;
-use crate::command::clients::{self, Client, HELPER, NAMED, RegistriesConf};
+use crate::command::clients::registries_conf::{self, AUTH_FILES, Helpers};
+use crate::command::clients::registries_files::{self, Generation};
+use crate::command::clients::{self, Client, HELPER, NAMED, registries};
 use crate::command::words::item;
 use crate::config::settings::Settings;
 use crate::failure::Failure;
@@ -123,6 +124,10 @@ pub(super) fn of_files(world: &World, clients: &[Client], registries: &Registrie
             ));
         }
     }
+    if clients.contains(&Client::Containers) {
+        notes.extend(of_list(world));
+        notes.extend(of_tables(world, &registries.hosts));
+    }
     notes.extend(of_missing_file(world, clients, &files));
     notes.extend(of_program(world));
     notes
@@ -144,7 +149,7 @@ fn of_missing_file(world: &World, clients: &[Client], files: &[PathBuf]) -> Opti
 }
 
 /// The notes on the configuration of all users.
-pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
+pub(super) fn of_system(world: &World, settings: &Settings, changed: &[PathBuf]) -> Vec<Note> {
     let mut notes = Vec::new();
     let hosts: Vec<String> = settings
         .rules
@@ -181,9 +186,8 @@ pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
             }
         }
     }
-    if let Some(own) = RegistriesConf::of_user(world) {
-        notes.extend(of_users_registries_conf(world, &own));
-    }
+    notes.extend(of_other_lists(world, changed));
+    notes.extend(of_tables(world, &hosts));
     notes.extend(of_program(world));
     notes.push(Note::to_call(
         "docker has no configuration for all users: each of its users calls this",
@@ -192,34 +196,119 @@ pub(super) fn of_system(world: &World, settings: &Settings) -> Vec<Note> {
     notes
 }
 
-fn of_users_registries_conf(world: &World, own: &RegistriesConf) -> Option<Note> {
-    let system = world.places.containers_configuration.display();
-    if let Some(file) = own.files.first()
-        && RegistriesConf::in_use(world).first() == Some(file)
-    {
-        return Some(
-            Note::new(
-                format!("your own {} is read instead of all files in {system}", file.display()),
-                format!(
-                    "add `credential-helpers = [\"containers-auth.json\", \"{HELPER}\"]` there"
-                ),
-            )
-            .in_the_way(file, None),
-        );
-    }
-    let last = own.files.iter().skip(1).rev().find_map(|file| {
-        let content = clients::content_of(file).ok()??;
-        let helpers = Helpers::parse(&content, "").ok()??;
-        Some((file, helpers.has(HELPER)))
+/// What the caller's own files, or those of a package, say after the files that have the helper.
+fn of_other_lists(world: &World, changed: &[PathBuf]) -> Vec<Note> {
+    let has_helper = |file: &PathBuf| {
+        let content = clients::content_of(file).ok().flatten().unwrap_or_default();
+        let helpers = Helpers::parse(&content, "").ok().flatten();
+        helpers.map(|helpers| helpers.has(HELPER))
+    };
+    let to_be = changed.iter().find(|file| **file == registries_files::own_drop_in(world));
+    let in_the_way = Generation::ALL.map(|generation| {
+        let files = registries_files::read_by(world, generation, to_be.map(PathBuf::as_path));
+        let counts = |file: &&PathBuf| changed.contains(file) || has_helper(file).is_some();
+        match files.iter().rev().find(counts) {
+            Some(file) if changed.contains(file) || has_helper(file) == Some(true) => None,
+            Some(file) => Some((file.clone(), true)),
+            // A main file that hides all others.
+            None => files.first().map(|file| (file.clone(), false)),
+        }
     });
-    let (file, has_helper) = last?;
-    (!has_helper).then(|| {
-        Note::new(
-            format!("the `credential-helpers` of your own {} count instead", file.display()),
-            format!("add \"{HELPER}\" there"),
-        )
-        .in_the_way(file, None)
-    })
+    let is_same = in_the_way[0] == in_the_way[1];
+    let each = Generation::ALL.into_iter().zip(in_the_way);
+    let notes = each.filter_map(|(generation, file)| Some((generation, file?))).map(
+        |(generation, (file, has_list))| {
+            let whose = if is_same { "podman" } else { generation.words() };
+            let shown = file.display();
+            let note = if has_list {
+                Note::new(
+                    format!("{whose} goes by the `credential-helpers` of {shown} instead"),
+                    format!("add \"{HELPER}\" there"),
+                )
+            } else {
+                let system = world.places.containers_configuration.display();
+                Note::new(
+                    format!("{whose} reads {shown} instead of all files in {system}"),
+                    format!("add `credential-helpers = [\"{AUTH_FILES}\", \"{HELPER}\"]` there"),
+                )
+            };
+            note.in_the_way(&file, None)
+        },
+    );
+    notes.take(if is_same { 1 } else { 2 }).collect()
+}
+
+/// A list of helpers by which podman reads no auth.json, or asks somebody else first.
+fn of_list(world: &World) -> Vec<Note> {
+    let lists = Generation::ALL.map(|generation| {
+        registries_conf::counting(&registries_files::read_by(world, generation, None))
+    });
+    let is_same = matches!(&lists, [Ok(old), Ok(new)] if old == new);
+    let mut notes: Vec<Note> = Vec::new();
+    for (generation, list) in Generation::ALL.into_iter().zip(lists) {
+        let whose = if is_same { "podman" } else { generation.words() };
+        let note = match list {
+            Err(failure) => Note::of(&failure),
+            Ok(None) => continue,
+            Ok(Some((file, helpers))) => {
+                let shown = file.display();
+                match helpers.iter().position(|helper| helper == AUTH_FILES) {
+                    Some(0) => continue,
+                    Some(_) => Note::new(
+                        format!("{whose} asks `{}` first, says {shown}", helpers[0]),
+                        "what that helper has for a registry is used; put \
+                         \"containers-auth.json\" before it if it should not be",
+                    ),
+                    None if helpers.iter().any(|helper| helper == HELPER) => continue,
+                    None => Note::new(
+                        format!(
+                            "{whose} reads no auth.json: the `credential-helpers` of {shown} lack \
+                             \"{AUTH_FILES}\""
+                        ),
+                        format!("add \"{AUTH_FILES}\" there"),
+                    )
+                    .in_the_way(&file, None),
+                }
+            }
+        };
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+/// What the `[[registry]]` tables of registries.conf decide before any helper is asked.
+fn of_tables(world: &World, hosts: &[String]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for host in hosts {
+        let Some(way) = registries::way_to(world, host) else { continue };
+        let shown = way.file.display();
+        let configure = |host: &str| format!("{}{PROGRAM} configure {host}", world.as_now());
+        if way.is_blocked {
+            let note = Note::new(
+                format!("podman does not pull from {host}: {shown} blocks it"),
+                "take `blocked = true` out of its table there",
+            );
+            notes.push(note.in_the_way(&way.file, Some(host)));
+        } else if let Some(other) = way.other_host.filter(|other| !hosts.contains(other)) {
+            let note = Note::to_call(
+                format!("podman asks for {other} in the place of {host}, says {shown}"),
+                configure(&other),
+            );
+            notes.push(note.in_the_way(&way.file, Some(host)));
+        }
+        for mirror in way.mirrors.iter().filter(|mirror| !hosts.contains(mirror)) {
+            notes.push(Note::to_call(
+                format!(
+                    "podman pulls from the mirror {mirror} before {host}, says {shown}; if that \
+                     wants a login, it needs a rule and an entry of its own"
+                ),
+                configure(mirror),
+            ));
+        }
+    }
+    notes
 }
 
 /// What the configuration does not have for what was asked.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::command::clients::auth_file::Asked;
-use crate::command::clients::registries_conf::{AUTH_FILES, Helpers};
-use crate::command::clients::{self, Client, HELPER, RegistriesConf};
+use crate::command::clients::registries_conf::{self, AUTH_FILES};
+use crate::command::clients::{self, Client, HELPER, registries_files};
 use crate::failure::Failure;
 use crate::protocol::PROGRAM;
 use crate::world::World;
@@ -62,14 +62,11 @@ const fn told(finds: &Finds) -> bool {
 
 /// The helpers that podman asks, and which file says so (containers-registries.conf(5)).
 fn credential_helpers(world: &World) -> Result<(Vec<String>, PathBuf), Failure> {
-    let mut found = (vec![AUTH_FILES.to_owned()], PathBuf::new());
-    for file in RegistriesConf::in_use(world) {
-        let Some(content) = clients::content_of(&file)? else { continue };
-        if let Some(helpers) = Helpers::parse(&content, &file.display().to_string())? {
-            found = (helpers.names().into_iter().map(str::to_owned).collect(), file);
-        }
-    }
-    Ok(found)
+    let counting = registries_conf::counting(&registries_files::in_use(world))?;
+    Ok(counting.map_or_else(
+        || (vec![AUTH_FILES.to_owned()], PathBuf::new()),
+        |(file, helpers)| (helpers, file),
+    ))
 }
 
 fn of_helper(world: &World, helper: &str, place: &Path, host: &str) -> Finds {
