@@ -608,7 +608,7 @@ fn r38_no_repository_is_created_and_what_cannot_be_known_without_that_is_said_to
 
 #[test]
 fn r38_no_robot_token_goes_to_a_host_that_the_registry_names_unless_somebody_says_so() {
-    let (sandbox, host, home) = with_a_cached_token();
+    let (sandbox, host, mut home) = with_a_cached_token();
     let other = Sandbox::start();
     sandbox.quay().set_server_hostname(&other.quay().host());
     let (ran, report) = doctor(&home, &[&host]);
@@ -642,6 +642,11 @@ fn r38_no_robot_token_goes_to_a_host_that_the_registry_names_unless_somebody_say
         said.contains(&format!("Whether a pull from `{host}` works is not known: see the")),
         "{said}"
     );
+    // Where a client would not even ask, a pull would fail whatever the realm is.
+    home.write(".config/containers/auth.json", "{}", 0o600);
+    let said = ask(&home, &["doctor", &host]).stdout;
+    assert!(said.contains(&format!("A pull from `{host}` would fail: see the")), "{said}");
+    set_up(&mut home, &host);
     doctor(&home, &[&host, "--realm-host", stranger]);
     assert_ne!(other.quay().connections().len(), 0);
 
