@@ -11,6 +11,7 @@ mod proxy;
 mod retry;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tls;
 mod trust;
 pub mod witness;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::runtime::Runtime;
 use url::{Origin, Url};
 
@@ -42,6 +43,8 @@ pub use retry::{Retry500, retry_after, send_by, send_once_by, server_time};
 
 /// The most that is read of a reply's body, in bytes.
 const LONGEST_BODY: usize = 256 << 10;
+/// The most time that is taken to find out why TLS found nothing in common.
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
 
 /// Sends requests. The one edge between the program and the network.
 pub trait Transport {
@@ -182,6 +185,18 @@ pub enum TransportFault {
     CertificateName,
     /// The certificate is not one for servers.
     CertificateUse,
+    /// The chain of certificates breaks a rule of its CAs.
+    CertificateChain,
+    /// A certificate is damaged, or not of X.509 version 3.
+    CertificateForm,
+    /// A certificate has a key or a signature that cannot be verified here.
+    CertificateAlgorithm,
+    /// A certificate has a critical extension that is not supported here.
+    CertificateExtension,
+    /// The server speaks no version of TLS that is supported here.
+    TlsVersion,
+    /// The server has no cipher, or no kind of certificate, that is supported here.
+    TlsCommon,
     /// TLS failed otherwise.
     Tls,
     /// The time was over.
@@ -266,6 +281,26 @@ impl TransportFault {
                 "give the server a certificate of its own (CA:FALSE), and set {ca_file} to that of \
                  its CA"
             ),
+            Self::CertificateChain => {
+                "let the CA reissue the server's certificate, as its own rules allow".to_owned()
+            }
+            Self::CertificateForm => {
+                "let the certificate be reissued, or the server send the right ones".to_owned()
+            }
+            Self::CertificateAlgorithm => {
+                "let the certificate be reissued: RSA of 2048 to 8192 bits with SHA-256, SHA-384 or \
+                 SHA-512, or ECDSA on P-256 or P-384 with SHA-256 or SHA-384"
+                    .to_owned()
+            }
+            Self::CertificateExtension => {
+                "let the certificate be reissued with that extension not critical, or without it"
+                    .to_owned()
+            }
+            Self::TlsVersion => "let the server speak TLS 1.2 or 1.3".to_owned(),
+            Self::TlsCommon => {
+                "let the server offer TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305"
+                    .to_owned()
+            }
             Self::Tls => {
                 "check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate"
                     .to_owned()
@@ -433,19 +468,24 @@ impl<'w> HttpTransport<'w> {
         connection: &Connection,
         proxy: Option<&Proxy>,
     ) -> Result<Client, TransportError> {
-        let ca_file = connection.ca_file.as_deref();
-        let ca_file = ca_file.map(|file| trust::of_ca_file(self.world, file)).transpose()?;
-        let roots = Roots {
-            ca_file: ca_file.unwrap_or_else(RootCertStore::empty),
-            system: Arc::clone(self.system()),
-        };
+        let verifier =
+            Verifier::new(self.roots_of(connection)?, Arc::clone(&self.seen), self.is_watched);
+        let http = self.client_by(verifier, proxy)?;
+        Ok(Client { key: client_key(connection), proxy: proxy.cloned(), http })
+    }
+
+    fn client_by(
+        &self,
+        verifier: Verifier,
+        proxy: Option<&Proxy>,
+    ) -> Result<reqwest::Client, TransportError> {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("docker-credential-quayfed/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
             .http1_only()
-            .tls_backend_preconfigured(self.tls(roots)?)
+            .tls_backend_preconfigured(trust::tls(verifier)?)
             .connector_layer(AheadLayer)
             .dns_resolver(Resolver(Arc::clone(&self.look_up)))
             // Without this the client would read the environment by itself.
@@ -458,12 +498,16 @@ impl<'w> HttpTransport<'w> {
                     .map_err(|error| setup(&error.without_url()))?,
             ),
         };
-        let http = builder.build().map_err(|error| setup(&error.without_url()))?;
-        Ok(Client { key: client_key(connection), proxy: proxy.cloned(), http })
+        builder.build().map_err(|error| setup(&error.without_url()))
     }
 
-    fn tls(&self, roots: Roots) -> Result<ClientConfig, TransportError> {
-        trust::tls(Verifier::new(roots, Arc::clone(&self.seen), self.is_watched))
+    fn roots_of(&self, connection: &Connection) -> Result<Roots, TransportError> {
+        let ca_file = connection.ca_file.as_deref();
+        let ca_file = ca_file.map(|file| trust::of_ca_file(self.world, file)).transpose()?;
+        Ok(Roots {
+            ca_file: ca_file.unwrap_or_else(RootCertStore::empty),
+            system: Arc::clone(self.system()),
+        })
     }
 
     fn system(&self) -> &Arc<System> {
@@ -497,12 +541,51 @@ impl<'w> HttpTransport<'w> {
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
-    fn explain(&self, error: &reqwest::Error, route: &Route) -> TransportError {
-        let mut error = fault::explain(error, route);
+    fn explain(
+        &self,
+        error: &reqwest::Error,
+        route: &Route,
+        request: &Request<'_>,
+        began: Duration,
+    ) -> TransportError {
+        let server = request.url.host_str().unwrap_or_default();
+        let mut error = fault::explain(error, route, server, &self.seen);
+        if tls::has_nothing_in_common(error.kind) {
+            let taken = self.world.clock.boot().saturating_sub(began);
+            let left = request.timeout.saturating_sub(taken).min(LONGEST_LOOK);
+            if let Some((kind, text)) = self.look(request, route, left) {
+                error = TransportError { kind, text };
+            }
+        }
         if error.kind == TransportFault::UntrustedIssuer {
             error.text = self.with_notes(error.text);
         }
         error
+    }
+
+    /// Connects once more to a server that presented nothing, asking for every kind of certificate,
+    /// and tells what is wrong with the one that it has. Nothing is sent: no certificate is
+    /// accepted.
+    fn look(
+        &self,
+        request: &Request<'_>,
+        route: &Route,
+        left: Duration,
+    ) -> Option<(TransportFault, String)> {
+        let seen = Arc::new(Seen::default());
+        let roots = self.roots_of(request.connection).ok()?;
+        let verifier = Verifier::curious(roots, Arc::clone(&seen));
+        let http = self.client_by(verifier, route.proxy.as_ref()).ok()?;
+        let looking = http.head(request.url.clone()).send();
+        let looked = async { tokio::time::timeout(left, looking).await };
+        let error = self.runtime().ok()?.block_on(looked).ok()?.err()?;
+        if let Some(presented) = seen.take() {
+            return Some(tls::of_presented(&presented));
+        }
+        let server = request.url.host_str().unwrap_or_default();
+        let is_the_same =
+            tls::has_nothing_in_common(fault::explain(&error, route, server, &seen).kind);
+        is_the_same.then(|| (TransportFault::TlsCommon, tls::NO_CIPHER.to_owned()))
     }
 
     fn begin(&self, url: &Url, connection: &Connection) -> Option<Ahead> {
@@ -521,6 +604,7 @@ impl<'w> HttpTransport<'w> {
 
 impl Transport for HttpTransport<'_> {
     fn send(&self, request: &Request<'_>) -> Result<Response, TransportError> {
+        let at = self.world.clock.boot();
         let (client, route) = self.client_for(request.url, request.connection)?;
         let sending = send(&client.http, request)?;
         let (way, begun) = (Way::to(&client.http, request.url), self.begun_for(request));
@@ -531,7 +615,7 @@ impl Transport for HttpTransport<'_> {
             tokio::time::timeout(request.timeout, sending).await
         });
         if let Ok(reply) = sent {
-            return reply.map_err(|error| self.explain(&error, &route));
+            return reply.map_err(|error| self.explain(&error, &route, request, at));
         }
         let attempts = if own.have_begun() { own } else { ahead.unwrap_or(own) };
         Err(fault::timeout(request.timeout, attempts.waiting(), &route))

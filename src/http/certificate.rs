@@ -14,6 +14,64 @@ pub struct Certificate {
     pub issuer: Name,
     /// When it ends, in seconds since 1970.
     pub ends: i64,
+    /// What it is made of.
+    pub(crate) form: Form,
+}
+
+/// What a certificate is made of, as far as whoever verifies it has to understand that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// The object identifier of the algorithm that it is signed with.
+    pub(super) signature: Vec<u8>,
+    pub(super) key: Key,
+    /// The object identifiers of its critical extensions.
+    pub(super) critical: Vec<Vec<u8>>,
+    pub(super) is_of_version_3: bool,
+}
+
+/// The public key in a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Key {
+    /// RSA, with its length in bits.
+    Rsa(usize),
+    /// ECDSA, on a curve of this object identifier.
+    Ec(Vec<u8>),
+    /// Of an algorithm of this object identifier.
+    Other(Vec<u8>),
+    /// One that cannot be read.
+    #[default]
+    Unknown,
+}
+
+impl Key {
+    /// Reads the content of a `SubjectPublicKeyInfo`.
+    pub(super) fn read(info: &[u8]) -> Self {
+        Self::parts(info).unwrap_or_default()
+    }
+
+    fn parts(info: &[u8]) -> Option<Self> {
+        let (algorithm, rest) = content(info, tag::SEQUENCE)?;
+        let (of, parameters) = content(algorithm, tag::OBJECT_IDENTIFIER)?;
+        Some(match of {
+            oid::RSA => {
+                let (bits, _) = content(rest, tag::BIT_STRING)?;
+                let (numbers, _) = content(bits.get(1..)?, tag::SEQUENCE)?;
+                let (modulus, _) = content(numbers, tag::INTEGER)?;
+                let leading = modulus.iter().take_while(|&&byte| byte == 0).count();
+                let first = modulus.get(leading)?;
+                let unused = usize::try_from(first.leading_zeros()).ok()?;
+                Self::Rsa((modulus.len() - leading) * 8 - unused)
+            }
+            oid::EC => Self::Ec(content(parameters, tag::OBJECT_IDENTIFIER)?.0.to_vec()),
+            other => Self::Other(other.to_vec()),
+        })
+    }
+}
+
+/// Object identifiers of keys: RSA (RFC 8017) and elliptic curves (RFC 5480).
+mod oid {
+    pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    pub(super) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 }
 
 /// The name of a subject or an issuer. Two are the same if their DER is (section 7.1).
@@ -54,28 +112,41 @@ impl Certificate {
         let (certificate, _) = content(der, tag::SEQUENCE)?;
         let (signed, _) = content(certificate, tag::SEQUENCE)?;
         // The version may be left out.
-        let signed = content(signed, tag::VERSION).map_or(signed, |(_, rest)| rest);
+        let version = content(signed, tag::VERSION);
+        let is_of_version_3 = version.is_some_and(|(it, _)| it == [tag::INTEGER, 1, 2]);
+        let signed = version.map_or(signed, |(_, rest)| rest);
         let (_, signed) = content(signed, tag::INTEGER)?;
-        let (_, signed) = content(signed, tag::SEQUENCE)?;
+        let (algorithm, signed) = content(signed, tag::SEQUENCE)?;
+        let signature = content(algorithm, tag::OBJECT_IDENTIFIER).map(|(of, _)| of.to_vec());
         let (issuer, signed) = content(signed, tag::SEQUENCE)?;
         let (validity, signed) = content(signed, tag::SEQUENCE)?;
-        let (subject, _) = content(signed, tag::SEQUENCE)?;
+        let (subject, signed) = content(signed, tag::SEQUENCE)?;
+        let (key, extensions) = content(signed, tag::SEQUENCE).unwrap_or_default();
+        let form = Form {
+            signature: signature.unwrap_or_default(),
+            key: Key::read(key),
+            critical: critical(extensions).unwrap_or_default(),
+            is_of_version_3,
+        };
         let (_, _, after) = element(validity)?;
         let (kind, end, _) = element(after)?;
         let [subject, issuer] = [subject, issuer].map(|der| Name { der: der.to_vec() });
-        Some(Self { subject, issuer, ends: moment(kind, end)? })
+        Some(Self { subject, issuer, ends: moment(kind, end)?, form })
     }
 }
 
 /// The tags of DER (X.690) that are looked for.
 mod tag {
+    pub(super) const BOOLEAN: u8 = 0x01;
     pub(super) const INTEGER: u8 = 0x02;
+    pub(super) const BIT_STRING: u8 = 0x03;
     pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
     pub(super) const UTC_TIME: u8 = 0x17;
     pub(super) const GENERALIZED_TIME: u8 = 0x18;
     pub(super) const SEQUENCE: u8 = 0x30;
     pub(super) const SET: u8 = 0x31;
     pub(super) const VERSION: u8 = 0xa0;
+    pub(super) const EXTENSIONS: u8 = 0xa3;
 }
 
 /// The attribute types 2.5.4.3 and 2.5.4.10 (RFC 5280 appendix A.1).
@@ -100,6 +171,22 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 fn content(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     element(bytes).filter(|(found, ..)| *found == kind).map(|(_, content, rest)| (content, rest))
+}
+
+/// The critical ones of the extensions that end a certificate.
+fn critical(after_key: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (extensions, _) = content(after_key, tag::EXTENSIONS)?;
+    let (mut extensions, _) = content(extensions, tag::SEQUENCE)?;
+    let mut critical = Vec::new();
+    while !extensions.is_empty() {
+        let (extension, rest) = content(extensions, tag::SEQUENCE)?;
+        let (of, value) = content(extension, tag::OBJECT_IDENTIFIER)?;
+        if content(value, tag::BOOLEAN).is_some_and(|(is, _)| is != [0]) {
+            critical.push(of.to_vec());
+        }
+        extensions = rest;
+    }
+    Some(critical)
 }
 
 fn name(mut names: &[u8]) -> Option<String> {
@@ -190,6 +277,7 @@ mod tests {
             subject: subject.clone(),
             issuer: issuer.clone(),
             ends: 1_795_500_000,
+            form: Form { is_of_version_3: true, ..Form::default() },
         });
         assert_eq!(of(tag::UTC_TIME, "261124060000Z"), wanted);
         assert_eq!(of(tag::GENERALIZED_TIME, "20261124060000Z"), wanted);
@@ -217,6 +305,7 @@ mod tests {
                 subject: common(subject),
                 issuer: common(issuer),
                 ends: 0,
+                form: Form::default(),
             };
             links.iter().map(of).collect()
         };

@@ -5,26 +5,37 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError;
-
 use super::attempts::{AllFailed, Waiting};
 use super::lookup::NoThread;
 use super::proxy::Route;
+use super::tls;
+use super::witness::{Presented, Seen};
 use super::{TransportError, TransportFault};
 use crate::files::describe;
 use crate::process::limits::Limit;
 
-/// Explains a failed request by the way that it went.
-pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
-    let (kind, text) = classify(error);
+/// Explains a failed request by the way that it went, and by what was seen of a server of a name.
+pub(super) fn explain(
+    error: &reqwest::Error,
+    route: &Route,
+    server: &str,
+    seen: &Seen,
+) -> TransportError {
+    let presented = |of: &str| seen.of(of.trim_start_matches('[').trim_end_matches(']'));
     let chain = chain(error);
     // The library's error of a tunnel cannot be named, only read.
     let tunnel = chain
         .iter()
         .find_map(|error| error.to_string().strip_prefix("tunnel error: ").map(str::to_owned));
+    // Where the way to the proxy failed, it is the proxy's TLS.
+    let whose = match (tunnel.as_deref(), &route.proxy) {
+        (Some(TO_PROXY), Some(proxy)) => proxy.url.host_str().unwrap_or_default(),
+        _ => server,
+    };
+    let (kind, text) = classify(error, || presented(whose));
     match (tunnel.as_deref(), &route.proxy) {
         (None, _) | (_, None) => TransportError { kind, text },
-        (Some("failed to create underlying connection"), Some(proxy)) => {
+        (Some(TO_PROXY), Some(proxy)) => {
             TransportError { kind, text: format!("the proxy {proxy}: {text}") }
         }
         (Some("proxy authorization required"), Some(proxy)) => TransportError {
@@ -41,6 +52,8 @@ pub(super) fn explain(error: &reqwest::Error, route: &Route) -> TransportError {
         },
     }
 }
+
+const TO_PROXY: &str = "failed to create underlying connection";
 
 /// The fault of a request that took longer than it was given, and what it waited for in the end.
 pub(super) fn timeout(given: Duration, waiting: Option<Waiting>, route: &Route) -> TransportError {
@@ -94,10 +107,13 @@ pub(super) fn in_words(duration: Duration) -> String {
     }
 }
 
-fn classify(error: &reqwest::Error) -> (TransportFault, String) {
+fn classify(
+    error: &reqwest::Error,
+    presented: impl FnOnce() -> Option<Presented>,
+) -> (TransportFault, String) {
     let chain = chain(error);
     if let Some(error) = chain.iter().find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        return of_tls(error);
+        return tls::explain(error, presented().as_ref());
     }
     let io = chain.iter().rev().find_map(|error| error.downcast_ref::<io::Error>());
     if let Some(limit) = io.and_then(Limit::behind) {
@@ -142,62 +158,6 @@ fn chain(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     chain
 }
 
-fn of_tls(error: &rustls::Error) -> (TransportFault, String) {
-    let rustls::Error::InvalidCertificate(error) = error else {
-        let text = match error {
-            rustls::Error::InvalidMessage(_) => "the server does not speak TLS".to_owned(),
-            rustls::Error::AlertReceived(alert) => format!("the server ended TLS ({alert:?})"),
-            other => format!("TLS failed ({other})"),
-        };
-        return (TransportFault::Tls, text);
-    };
-    match error {
-        CertificateError::UnknownIssuer => (
-            TransportFault::UntrustedIssuer,
-            "the certificate is not trusted (unknown issuer)".to_owned(),
-        ),
-        CertificateError::BadSignature => (
-            TransportFault::UntrustedIssuer,
-            "the certificate is not trusted (not signed with the key of the CA that it names)"
-                .to_owned(),
-        ),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            (TransportFault::CertificateDates, "the certificate has expired".to_owned())
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            (TransportFault::CertificateDates, "the certificate is not valid yet".to_owned())
-        }
-        CertificateError::NotValidForName => {
-            (TransportFault::CertificateName, "the certificate is for another name".to_owned())
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            (TransportFault::CertificateName, for_another_name(presented))
-        }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
-            TransportFault::CertificateUse,
-            "the server's certificate is a CA's own (self-signed), not one for servers".to_owned(),
-        ),
-        other => (TransportFault::Tls, format!("the certificate is not accepted ({other})")),
-    }
-}
-
-/// Names as rustls presents them: `DnsName("example.com")`, `IpAddress(127.0.0.1)`.
-fn for_another_name(presented: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let names: Vec<&str> = presented
-        .iter()
-        .take(SHOWN)
-        .map(|name| {
-            let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner);
-            inner.trim_end_matches(')').trim_matches('"')
-        })
-        .collect();
-    match names[..] {
-        [] => "the certificate is for no host name at all".to_owned(),
-        _ => format!("the certificate is for other names (`{}`)", names.join("`, `")),
-    }
-}
-
 /// What getaddrinfo said, by glibc or musl.
 fn of_lookup(error: Option<&io::Error>) -> String {
     let said = error.map(describe).unwrap_or_default();
@@ -214,41 +174,7 @@ fn of_lookup(error: Option<&io::Error>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rustls::{AlertDescription, Error as TlsError, InvalidMessage};
-
     use super::*;
-
-    #[test]
-    fn what_tls_fails_at_is_told_apart() {
-        use CertificateError as Certificate;
-        let certificate = TlsError::InvalidCertificate;
-        let told = [
-            certificate(Certificate::UnknownIssuer),
-            certificate(Certificate::Expired),
-            certificate(Certificate::NotValidYet),
-            certificate(Certificate::NotValidForName),
-            certificate(Certificate::BadSignature),
-            certificate(Certificate::BadEncoding),
-            TlsError::InvalidMessage(InvalidMessage::InvalidContentType),
-            TlsError::AlertReceived(AlertDescription::HandshakeFailure),
-            TlsError::DecryptError,
-        ]
-        .map(|error| {
-            let (kind, text) = of_tls(&error);
-            format!("{kind:?}: {text}")
-        });
-        insta::assert_snapshot!(told.join("\n"), @"
-        UntrustedIssuer: the certificate is not trusted (unknown issuer)
-        CertificateDates: the certificate has expired
-        CertificateDates: the certificate is not valid yet
-        CertificateName: the certificate is for another name
-        UntrustedIssuer: the certificate is not trusted (not signed with the key of the CA that it names)
-        Tls: the certificate is not accepted (BadEncoding)
-        Tls: the server does not speak TLS
-        Tls: the server ended TLS (HandshakeFailure)
-        Tls: TLS failed (cannot decrypt peer's message)
-        ");
-    }
 
     #[test]
     fn a_duration_is_told_in_two_digits_or_so() {
@@ -257,14 +183,5 @@ mod tests {
         {
             assert_eq!(in_words(Duration::from_millis(milliseconds)), wanted);
         }
-    }
-
-    #[test]
-    fn certificates_for_other_names_are_named() {
-        let presented = ["DnsName(\"a.example.com\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()];
-        assert_eq!(
-            for_another_name(&presented),
-            "the certificate is for other names (`a.example.com`, `10.0.0.1`)"
-        );
     }
 }

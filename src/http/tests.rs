@@ -288,6 +288,12 @@ fn every_fault_has_a_hint_on_one_line() {
         Fault::CertificateDates,
         Fault::CertificateName,
         Fault::CertificateUse,
+        Fault::CertificateChain,
+        Fault::CertificateForm,
+        Fault::CertificateAlgorithm,
+        Fault::CertificateExtension,
+        Fault::TlsVersion,
+        Fault::TlsCommon,
         Fault::Tls,
         Fault::NameServer,
         Fault::NoConnection,
@@ -309,6 +315,12 @@ fn every_fault_has_a_hint_on_one_line() {
     let the server's certificate be renewed, or set this host's clock right
     use the name that the certificate is for, or let the certificate be reissued
     give the server a certificate of its own (CA:FALSE), and set `ca_file` in /etc/quayfed/config.toml:6 to that of its CA
+    let the CA reissue the server's certificate, as its own rules allow
+    let the certificate be reissued, or the server send the right ones
+    let the certificate be reissued: RSA of 2048 to 8192 bits with SHA-256, SHA-384 or SHA-512, or ECDSA on P-256 or P-384 with SHA-256 or SHA-384
+    let the certificate be reissued with that extension not critical, or without it
+    let the server speak TLS 1.2 or 1.3
+    let the server offer TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305
     check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate
     check this host's name servers (/etc/resolv.conf) and the way to them
     the host is down, a firewall drops the packets, or nobody speaks TLS there: check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY

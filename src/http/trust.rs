@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, Error, RootCertStore};
+use rustls::crypto::{ActiveKeyExchange, SupportedKxGroup, ring};
+use rustls::{ClientConfig, Error, NamedGroup, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -246,8 +246,12 @@ impl Roots {
 /// name: each has to present its certificates.
 pub(super) fn tls(verifier: Verifier) -> Result<ClientConfig, TransportError> {
     let is_watched = verifier.is_watched();
+    let mut provider = ring::default_provider();
+    if verifier.is_curious() {
+        provider.kx_groups.push(&OfferedAlone);
+    }
     // Dangerous is a verifier that decides by itself: this one hands on what rustls's functions say.
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| super::setup(&error))?
         .dangerous()
@@ -258,6 +262,21 @@ pub(super) fn tls(verifier: Verifier) -> Result<ClientConfig, TransportError> {
         tls.resumption = Resumption::disabled();
     }
     Ok(tls)
+}
+
+/// The curve P-521 (RFC 8422), for a verifier that accepts nothing: without it a server of TLS 1.2
+/// does not present a certificate with a key on that. It goes no further than the offer.
+#[derive(Debug)]
+struct OfferedAlone;
+
+impl SupportedKxGroup for OfferedAlone {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        Err(Error::General("it is only offered".to_owned()))
+    }
+
+    fn name(&self) -> NamedGroup {
+        NamedGroup::secp521r1
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, InputError> {

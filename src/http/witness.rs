@@ -14,7 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::certificate::{Certificate, Name, last_of};
+use super::certificate::{Certificate, Key, Name, last_of};
 use super::trust::{self, Roots};
 use crate::world::World;
 
@@ -27,6 +27,15 @@ pub struct Presented {
     pub trust: Trust,
     /// As it was sent, for whoever asks what others make of it.
     pub sent: Option<Sent>,
+    /// The root that is trusted here and named as the issuer of its end, with its key.
+    pub(crate) root: Option<Root>,
+}
+
+/// A root that is trusted.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(super) name: Name,
+    pub(super) key: Key,
 }
 
 /// A chain as it was sent.
@@ -79,6 +88,11 @@ impl Seen {
         Some(last)
     }
 
+    /// What the server of this name presented.
+    pub(super) fn of(&self, name: &str) -> Option<Presented> {
+        self.seen().iter().find(|(of, _)| of == name).map(|(_, presented)| presented.clone())
+    }
+
     fn put(&self, name: &ServerName<'_>, presented: Option<Presented>) {
         let name = name.to_str().into_owned();
         let mut seen = self.seen();
@@ -99,16 +113,62 @@ pub(super) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     seen: Arc<Seen>,
     is_watched: bool,
+    is_curious: bool,
+    /// What was accepted last: the server has yet to show that it has the key.
+    accepted: Mutex<Option<Sent>>,
 }
 
 impl Verifier {
     pub(super) fn new(roots: Roots, seen: Arc<Seen>, is_watched: bool) -> Self {
         let algorithms = ring::default_provider().signature_verification_algorithms;
-        Self { roots, algorithms, seen, is_watched }
+        let accepted = Mutex::default();
+        Self { roots, algorithms, seen, is_watched, is_curious: false, accepted }
+    }
+
+    /// One that accepts nothing. It asks for every kind of signature, so that a server whose
+    /// certificate cannot be verified here presents it nevertheless, and can be told why.
+    pub(super) fn curious(roots: Roots, seen: Arc<Seen>) -> Self {
+        Self { is_curious: true, ..Self::new(roots, seen, true) }
+    }
+
+    fn tell(&self, sent: &Sent, is_systems: bool, error: Option<&Error>) {
+        let chain: Vec<_> = sent.chain.iter().map(|der| Certificate::read(der)).collect();
+        let root = self.root(&chain);
+        let trust = self.trust(&chain, is_systems, error);
+        let presented =
+            trust.map(|trust| Presented { chain, trust, sent: Some(sent.clone()), root });
+        self.seen.put(&sent.name, presented);
+    }
+
+    /// Hands on what came of a server's signature by the key of its certificate.
+    fn signed<T>(&self, by: &CertificateDer<'_>, verified: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &verified {
+            let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sent) = accepted.as_ref().filter(|sent| sent.chain.first() == Some(by)) {
+                self.tell(sent, false, Some(error));
+            }
+        }
+        verified
+    }
+
+    /// The trusted root that is named as the issuer of a chain's end.
+    fn root(&self, chain: &[Option<Certificate>]) -> Option<Root> {
+        let roots = self.roots.all();
+        let of = |name: &Name| {
+            roots.roots.iter().find(|root| root.subject.as_ref() == name.der.as_slice())
+        };
+        let readable: Vec<Certificate> = chain.iter().flatten().cloned().collect();
+        let last = last_of(&readable, |name| of(name).is_some())?;
+        let key = Key::read(of(&last.issuer)?.subject_public_key_info.as_ref());
+        Some(Root { name: last.issuer.clone(), key })
     }
 
     pub(super) const fn is_watched(&self) -> bool {
         self.is_watched
+    }
+
+    pub(super) const fn is_curious(&self) -> bool {
+        self.is_curious
     }
 
     fn trust(
@@ -158,19 +218,19 @@ impl ServerCertVerifier for Verifier {
             verify(end_entity, intermediates, server_name, now, roots, &self.algorithms)
         };
         let verified = self.roots.verify(by);
+        let owned = |der: &CertificateDer<'_>| der.clone().into_owned();
+        let sent = Sent {
+            chain: std::iter::once(end_entity).chain(intermediates).map(owned).collect(),
+            name: server_name.to_owned(),
+            at: now,
+        };
         if self.is_watched || verified.is_err() {
             let is_systems = by(&self.roots.system.all().roots).is_ok();
-            let sent = std::iter::once(end_entity).chain(intermediates);
-            let chain: Vec<_> = sent.map(|der| Certificate::read(der)).collect();
-            let trust = self.trust(&chain, is_systems, verified.as_ref().err());
-            let owned = |der: &CertificateDer<'_>| der.clone().into_owned();
-            let sent = Sent {
-                chain: std::iter::once(end_entity).chain(intermediates).map(owned).collect(),
-                name: server_name.to_owned(),
-                at: now,
-            };
-            let sent = Some(sent);
-            self.seen.put(server_name, trust.map(|trust| Presented { chain, trust, sent }));
+            self.tell(&sent, is_systems, verified.as_ref().err());
+        }
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+        if self.is_curious {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         verified.map(|()| ServerCertVerified::assertion())
     }
@@ -181,7 +241,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        let verified = verify_tls12_signature(message, certificate, signed, &self.algorithms);
+        self.signed(certificate, verified)
     }
 
     fn verify_tls13_signature(
@@ -190,11 +251,25 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        let verified = verify_tls13_signature(message, certificate, signed, &self.algorithms);
+        self.signed(certificate, verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        if self.is_curious {
+            schemes.extend([
+                SignatureScheme::ECDSA_NISTP521_SHA512,
+                SignatureScheme::ED448,
+                // RSASSA-PSS of a key that is for nothing else (RFC 8446 section 4.2.3).
+                SignatureScheme::Unknown(0x0809),
+                SignatureScheme::Unknown(0x080a),
+                SignatureScheme::Unknown(0x080b),
+                SignatureScheme::ECDSA_SHA1_Legacy,
+                SignatureScheme::RSA_PKCS1_SHA1,
+            ]);
+        }
+        schemes
     }
 }
 
@@ -217,6 +292,7 @@ mod tests {
     use rustls_pki_types::{Der, TrustAnchor};
 
     use super::*;
+    use crate::http::certificate::Form;
     use crate::http::certificate::testing::common;
     use crate::http::trust::System;
 
@@ -234,7 +310,12 @@ mod tests {
         let roots = Roots { ca_file: roots(&["Corp Issuing"]), system };
         let verifier = Verifier::new(roots, Arc::default(), true);
         let certificate = |subject, issuer| {
-            Some(Certificate { subject: common(subject), issuer: common(issuer), ends: 0 })
+            Some(Certificate {
+                subject: common(subject),
+                issuer: common(issuer),
+                ends: 0,
+                form: Form::default(),
+            })
         };
         // One that cannot be read is passed over.
         let chain =

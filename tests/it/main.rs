@@ -35,4 +35,5 @@ mod refresh;
 mod shipped;
 mod status;
 mod storage;
+mod tls;
 mod verbs;

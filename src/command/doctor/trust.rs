@@ -20,7 +20,7 @@ pub(super) fn details(world: &World, met: &Met) -> Vec<Detail> {
     let ends = (1..).zip(chain).filter_map(|(number, it)| Some((number, it.as_ref()?.ends)));
     let first_to_end = ends.clone().min_by_key(|(_, ends)| *ends).filter(|_| ends.count() > 1);
     for (number, certificate) in (1..).zip(chain) {
-        let Some(Certificate { subject, issuer, ends }) = certificate else {
+        let Some(Certificate { subject, issuer, ends, .. }) = certificate else {
             let text = format!("certificate {number} of {}: cannot be read", chain.len());
             details.push(Detail::marked(Mark::Unknown, text));
             continue;
@@ -93,6 +93,7 @@ fn shown(world: &World, name: &Name) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::certificate::Form;
     use crate::http::certificate::testing::common;
     use crate::http::testing::{NOW, world};
 
@@ -106,9 +107,11 @@ mod tests {
                 subject: common(subject),
                 issuer: common(issuer),
                 ends: now + left,
+                form: Form::default(),
             })
         };
-        let presented = Presented { chain: chain.iter().map(of).collect(), trust, sent: None };
+        let presented =
+            Presented { chain: chain.iter().map(of).collect(), trust, sent: None, root: None };
         let met = Met {
             host: "quay.example.com".to_owned(),
             ca_file: ca_file.map(Into::into),
