@@ -494,7 +494,7 @@ fn calls(text: &str) -> Vec<Vec<String>> {
             let rest = &line[at + "docker-credential-quayfed ".len()..];
             let is_call = line[..at].trim_start().is_empty()
                 || line[..at].ends_with(['`', '|', ' ', ':', '+'])
-                || line[..at].ends_with("/");
+                || line[..at].ends_with('/');
             let end =
                 rest.find(['`', '|', ';', '>', '#', '\\', '&', '\'', '"']).unwrap_or(rest.len());
             let words: Vec<String> = rest[..end].split_whitespace().map(str::to_owned).collect();
