@@ -2,6 +2,7 @@
 //! refresh is here from its beginning to its end.
 
 mod circumstances;
+mod holding;
 mod silence;
 
 use std::time::Duration;
@@ -27,14 +28,13 @@ use crate::secret::Secret;
 use crate::world::World;
 
 pub use circumstances::Circumstances;
+use holding::Holding;
 use silence::Silence;
 
 /// The time for the one try that an Aging token is worth.
 const AGING_BUDGET: Duration = Duration::from_secs(5);
 /// How long before its own deadline a waiter stops waiting.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// By how much a step may last longer than its time on a host that is busy.
-const FOR_A_BUSY_HOST: Duration = Duration::from_millis(500);
 /// How long what discovery said is believed.
 const DISCOVERY_LIFE: Duration = Duration::from_hours(24);
 
@@ -488,30 +488,23 @@ impl Refresh<'_> {
         }
     }
 
-    /// The two questions: the provider's token, then Quay's. Of each is said until when it must have
-    /// been answered: then those who wait need not wait for all of our deadline to see that we hang.
+    /// The two questions: the provider's token, then Quay's.
     fn ask(
         &self,
         turn: Option<&Turn>,
         patience: Patience,
         deadline: Deadline,
     ) -> Result<Entry, StepFailure> {
-        let hold_for = |step: Duration| {
-            let end = Deadline::after(self.world.clock.boot(), step + FOR_A_BUSY_HOST);
-            if let Some(turn) = turn {
-                turn.hold_until(end.min(deadline));
-            }
-        };
+        let transport = &Holding { world: self.world, transport: self.transport, turn, deadline };
         let identity = &self.rule.identity;
         let boot = self.world.clock.boot();
         let discovery = self.discovery();
         if identity::asks_network(&identity.source) {
-            hold_for(identity.timeout);
-            exchange::connect_ahead(self.transport, self.rule);
+            exchange::connect_ahead(transport, self.rule);
         }
         let fetched = identity::fetch(
             self.world,
-            self.transport,
+            transport,
             identity,
             discovery.as_ref().and_then(discovered),
             self.at_hand.clone(),
@@ -526,7 +519,6 @@ impl Refresh<'_> {
                 return Err(failed);
             }
         };
-        hold_for(self.rule.exchange_timeout);
         let obtained = self.world.now();
         let probe = match patience {
             Patience::Spent => Probe::WithinDeadline(deadline),
@@ -536,7 +528,7 @@ impl Refresh<'_> {
         };
         let reply = exchange::exchange(
             self.world,
-            self.transport,
+            transport,
             self.rule,
             Presented { raw: fetched.token.raw(), unverified: fetched.token.unverified() },
             deadline.min(Deadline::after(obtained.boot(), self.rule.exchange_timeout)),

@@ -178,13 +178,29 @@ fn r16_a_herd_behind_a_stopped_holder_sends_two_exchanges_at_most_and_never_agai
         let entry = crate::simulation::files_ending(&home.cache(), ".token").remove(0);
         let lock = crate::simulation::files_ending(&home.cache(), ".lock").remove(0);
         let read = |path: &std::path::Path| std::fs::read(path).expect("a file");
-        let (kept, before) = (read(&entry), asked(&sandbox).1);
+        let kept = read(&entry);
         kill_process(pid(&holder), Signal::CONT).expect("woken");
         holder.wait().expect("an end");
         assert_eq!((read(&entry), read(&lock)), (kept, Vec::new()));
+        let before = asked(&sandbox).1;
         home.get(&host).token();
         assert_eq!(asked(&sandbox).1, before);
     }
+}
+
+#[test]
+fn r16_a_holder_that_looks_into_why_quay_is_silent_keeps_its_place() {
+    let sandbox = Sandbox::start();
+    let home = at_sandbox(&sandbox);
+    let text = crate::binary::configuration(&sandbox, &home);
+    home.configure(&text.replacen("robot =", "exchange_timeout = \"2s\"\nrobot =", 1));
+    sandbox.quay().fault(EXCHANGE_PATH, Fault::Hang, Times::Always);
+    let ran = ends(herd(&home, &sandbox.quay().host(), 20));
+    let mut causes: Vec<&str> = ran.iter().map(Ran::cause).collect();
+    causes.dedup();
+    assert_eq!(causes.len(), 1, "{causes:?}");
+    assert!(asked(&sandbox).1 > 1, "it asks Quay without a token too");
+    assert_eq!(asked(&sandbox).0, 1, "nobody else took its place");
 }
 
 #[test]
