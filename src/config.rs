@@ -28,6 +28,7 @@ pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
 pub use keys::key_names;
@@ -67,6 +68,15 @@ pub fn load(world: &World) -> Result<Configuration, Failure> {
 /// Reads the files of the configuration, for whoever can go on without those that cannot be used:
 /// each concerns the registries that it names (rule R33).
 pub fn load_usable(world: &World) -> Configuration {
+    load_rules(world, None)
+}
+
+/// The same with the rules of one host alone.
+pub fn load_usable_for(world: &World, host: &str) -> Configuration {
+    load_rules(world, Some(host))
+}
+
+fn load_rules(world: &World, host: Option<&str>) -> Configuration {
     let Reading { files, fingerprint, mut unusable, .. } = match SearchPath::of(world) {
         Ok(search_path) => Reading::of(world, search_path),
         Err(failure) => {
@@ -83,8 +93,8 @@ pub fn load_usable(world: &World) -> Configuration {
             Err(failure) => unusable.push(Unusable::with(failure, text.as_bytes())),
         }
     }
-    let (settings, mistakes) = settings_of(&documents, unusable);
-    let notices = mistakes.into_iter().chain(variables::notices(world, &settings)).collect();
+    let Meaning { settings, mut notices, variables } = settings_of(&documents, unusable, host);
+    notices.extend(variables::notices(world, &variables));
     Configuration { settings, fingerprint, notices }
 }
 
@@ -107,8 +117,7 @@ pub fn load_usable_settings(world: &World) -> Settings {
 
 /// The rules that one text makes, called `path` in what is wrong with it.
 pub fn settings_in(path: &Path, text: &str) -> Result<Settings, Failure> {
-    let (settings, _) = settings_of(&[Document::parse(path, text)?], Vec::new());
-    Ok(settings)
+    Ok(settings_of(&[Document::parse(path, text)?], Vec::new(), None).settings)
 }
 
 /// Whether a key may have this value, for whoever proposes what a server said or a file holds (rule
@@ -133,57 +142,69 @@ pub fn identities(world: &World) -> Result<BTreeMap<String, Result<Identity, Fai
     let mut identities = BTreeMap::new();
     for (path, text) in &files {
         let document = Document::parse(path, text)?;
-        for (name, table) in document.tables().identities {
-            identities.insert(name.to_owned(), meaning::identity(table, name));
+        for (name, table) in document.tables(None).identities {
+            identities.insert(name.to_owned(), meaning::identity(table.table(), name));
         }
     }
     Ok(identities)
 }
 
-/// The rules that the documents make together, a later table replacing an earlier one of the same
-/// name whole, and the mistakes in identities that no rule uses.
-fn settings_of(documents: &[Document<'_>], unusable: Vec<Unusable>) -> (Settings, Vec<String>) {
+/// What documents mean together.
+struct Meaning {
+    settings: Settings,
+    /// The mistakes in identities that no rule uses.
+    notices: Vec<String>,
+    /// The variables that identities name.
+    variables: Vec<String>,
+}
+
+/// The rules that the documents make together, of one host or of all, a later table replacing an
+/// earlier one of the same name whole.
+fn settings_of(documents: &[Document<'_>], unusable: Vec<Unusable>, host: Option<&str>) -> Meaning {
     let (mut registries, mut identities) = (BTreeMap::new(), BTreeMap::new());
     for document in documents {
-        let tables = document.tables();
+        let tables = document.tables(host);
         registries.extend(tables.registries);
         identities.extend(tables.identities);
     }
     let identities: Identities = identities
         .into_iter()
-        .map(|(name, table)| (name, meaning::identity(table, name)))
+        .map(|(name, table)| (name, meaning::identity(table.table(), name).map(Arc::new)))
         .collect();
-    let mut used = BTreeSet::new();
     let rules = registries
         .into_iter()
         .map(|(server, table)| {
             let rule = table.and_then(|table| {
-                let identity =
-                    |table: &mut Table<'_>| identity_of(table, &identities, &unusable, &mut used);
-                meaning::rule(table, &server, identity)
+                let identity = |table: &mut Table<'_>| identity_of(table, &identities, &unusable);
+                meaning::rule(table.table(), &server, identity)
             });
             (server, rule)
         })
         .collect();
-    let mistakes = identities
+    let used: BTreeSet<&str> = documents.iter().flat_map(Document::used_identities).collect();
+    let notices = identities
         .iter()
         .filter(|(name, _)| !used.contains(*name))
         .filter_map(|(_, identity)| Some(identity.as_ref().err()?.to_string()))
         .collect();
-    (Settings { rules, unusable }, mistakes)
+    let variables = identities
+        .values()
+        .flatten()
+        .filter_map(|identity| variables::variable_of(identity))
+        .collect();
+    Meaning { settings: Settings { rules, unusable }, notices, variables }
 }
 
-type Identities<'a> = BTreeMap<&'a str, Result<Identity, Failure>>;
+type Identities<'a> = BTreeMap<&'a str, Result<Arc<Identity>, Failure>>;
 
 /// The identity that a registry's table names.
-fn identity_of<'a>(
+fn identity_of(
     table: &mut Table<'_>,
-    identities: &Identities<'a>,
+    identities: &Identities<'_>,
     unusable: &[Unusable],
-    used: &mut BTreeSet<&'a str>,
-) -> Option<Result<Identity, Failure>> {
-    let (name, identity) = table.required("identity", |name| {
-        identities.get_key_value(name).ok_or_else(|| {
+) -> Option<Result<Arc<Identity>, Failure>> {
+    let identity = table.required("identity", |name| {
+        identities.get(name).ok_or_else(|| {
             if let Some(file) = unusable.iter().find(|file| file.may_name(name)) {
                 return Fault {
                     text: format!(
@@ -200,7 +221,6 @@ fn identity_of<'a>(
             Fault { text: "is not the name of any identity".to_owned(), hint }
         })
     })?;
-    used.insert(name);
     Some(identity.clone())
 }
 
@@ -372,10 +392,10 @@ mod tests {
             desk.shortened(&desk.load().expect_err("a file")).cause(),
             "/etc/config.d cannot be read (not a directory)"
         );
-        let desk = Desk::new().with_file("etc/config.d/a.toml", &"#".repeat(16 << 20 | 1));
+        let desk = Desk::new().with_file("etc/config.d/a.toml", &"#".repeat(2 << 20 | 1));
         assert_eq!(
             desk.shortened(&desk.load().expect_err("a large file")).cause(),
-            "/etc/config.d/a.toml is larger than 16384 KiB"
+            "/etc/config.d/a.toml is larger than 2048 KiB"
         );
         let desk = Desk::new();
         desk.write_bytes("user/quayfed/config.toml", b"# a\n# \xff\n");

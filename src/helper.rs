@@ -138,13 +138,12 @@ pub fn erase(world: &World, asked: &str) -> Answer {
 /// that a client could log out of.
 #[cold]
 pub fn list(world: &World) -> Answer {
-    let rules = config::load_settings(world).unwrap_or_default().rules.into_iter();
-    Answer::list(
-        &rules
-            .filter(|(server, _)| server.path().is_empty())
-            .filter_map(|(server, rule)| Some((server.to_string(), rule.ok()?.robot.to_string())))
-            .collect(),
-    )
+    let settings = config::load_usable_settings(world);
+    let hosts = settings.all().filter(|(server, _)| server.path().is_empty());
+    let named = |(server, rule): (&Server, Result<&Rule, _>)| {
+        Some((server.to_string(), rule.ok()?.robot.to_string()))
+    };
+    Answer::list(&hosts.filter_map(named).collect())
 }
 
 /// What the configuration has for a server.
@@ -243,7 +242,8 @@ fn read_configuration<'a>(
     from_variables: Option<Box<RuleOfVariables>>,
 ) -> Found<'a> {
     let read = world.clock.wall();
-    let Configuration { mut settings, fingerprint, notices } = config::load_usable(world);
+    let Configuration { mut settings, fingerprint, notices } =
+        config::load_usable_for(world, server.host());
     for notice in notices {
         world.warn(notice);
     }

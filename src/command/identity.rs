@@ -1,6 +1,7 @@
 //! `identity`: what to enter in Quay for the tokens that a source gives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -68,7 +69,8 @@ type Identities = BTreeMap<String, Result<Identity, Failure>>;
 fn identities(world: &World) -> Result<Identities, Failure> {
     let mut identities = config::identities(world)?;
     if let Some((_, rule)) = config::rule_from_variables(world)?.map(|rule| *rule) {
-        identities.insert("variables".to_owned(), rule.map(|rule| rule.identity));
+        identities
+            .insert("variables".to_owned(), rule.map(|rule| Arc::unwrap_or_clone(rule.identity)));
     }
     Ok(identities)
 }

@@ -303,6 +303,17 @@ impl Draft {
             Some(format!("add it, such as {} {}{rest}", option(key), value.trim_matches('"')))
         });
         let hint = hint.as_deref().unwrap_or(failure.hint());
+        // What else is wrong is named by its keys.
+        let hint = match hint.split_once(" (then: ") {
+            None => hint.to_owned(),
+            Some((hint, others)) => {
+                let others = config::key_names().fold(others.to_owned(), |others, key| {
+                    others.replace(&format!("`{key}`"), &format!("`{}`", option(key)))
+                });
+                format!("{hint} (then: {others}")
+            }
+        };
+        let hint = &hint;
         for title in &self.titles {
             if let Some(keys) = text.strip_prefix(&format!("{title} lacks ")) {
                 let names: Vec<String> = keys

@@ -198,11 +198,10 @@ fn meant(world: &World, settings: &Settings, names: &[String]) -> Result<Vec<Mea
     }
     let is_meant = |server: &Server| names.is_empty() || servers.contains(&server);
     Ok(settings
-        .rules
-        .iter()
+        .all()
         .filter(|(server, _)| is_meant(server))
         .map(|(server, rule)| {
-            let rule = match settings.find(server).unwrap_or(rule.as_ref()) {
+            let rule = match rule {
                 Err(mistake) => Err(Outcome::Broken(mistake.clone())),
                 Ok(rule) => match variable_of_elsewhere(world, rule) {
                     Some(variable) if names.is_empty() => Err(Outcome::OfElsewhere(variable)),

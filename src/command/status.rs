@@ -246,11 +246,10 @@ const fn is_in_file(source: &SourceSpec) -> bool {
 /// The rows: rule by rule, then what is kept under none of them.
 fn rows(world: &World, settings: &Settings, mut holdings: Vec<Holding>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for server in settings.rules.keys() {
-        match settings.find(server) {
-            None => {}
-            Some(Ok(rule)) => rows.extend(rows_of(world, rule, &mut holdings)),
-            Some(Err(mistake)) => rows.push(Row {
+    for (server, rule) in settings.all() {
+        match rule {
+            Ok(rule) => rows.extend(rows_of(world, rule, &mut holdings)),
+            Err(mistake) => rows.push(Row {
                 registry: server.clone(),
                 robot: None,
                 rule: Ruled::Broken(mistake.clone()),

@@ -96,6 +96,11 @@ pub(super) fn keys_of(owners: &[Owner]) -> Vec<&'static str> {
     KEYS.iter().filter(|(_, of, _)| is_at_home(of)).map(|(key, ..)| *key).collect()
 }
 
+/// A key by its own name.
+pub(super) fn known(key: &str) -> Option<&'static str> {
+    KEYS.iter().map(|(name, ..)| *name).find(|name| *name == key)
+}
+
 /// What a key is a key of; nothing where there is no such key.
 pub(super) fn owners(key: &str) -> &'static [Owner] {
     KEYS.iter().find(|(name, ..)| *name == key).map_or(&[], |(_, owners, _)| owners)

@@ -1,5 +1,6 @@
 //! What the tables mean: each key, its default, and where it may stand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -25,7 +26,7 @@ const LONGEST_VALIDITY: Duration = Duration::from_hours(24);
 pub(super) fn rule(
     mut table: Table<'_>,
     server: &Server,
-    identity: impl FnOnce(&mut Table<'_>) -> Option<Result<Identity, Failure>>,
+    identity: impl FnOnce(&mut Table<'_>) -> Option<Result<Arc<Identity>, Failure>>,
 ) -> Result<Rule, Failure> {
     let place = table.place();
     let robot = table.required("robot", values::robot);
@@ -189,6 +190,10 @@ fn check_keys(table: &mut Table<'_>, home: &[Owner]) {
     let strangers: Vec<Entry<'_>> =
         table.entries().iter().filter(|entry| !allowed.contains(&entry.key)).cloned().collect();
     for entry in &strangers {
+        if table.is_full() {
+            table.one_more();
+            continue;
+        }
         let (text, hint) = what_is_wrong_with(entry, home, &allowed);
         table.mistake(entry, text, hint);
     }

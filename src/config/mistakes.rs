@@ -8,7 +8,7 @@ const OF_THE_WHOLE_FILE: &[(&str, &str, &str)] = &[
     (
         r#"robot = "acme+ci""#,
         "config.toml:1: `robot`: there is no such table",
-        r#"possible here: [registry."HOST"] and [identity.NAME]"#,
+        r#"expected one of: [registry."HOST"], [identity.NAME]"#,
     ),
     (
         r#"[registries."h"]"#,
@@ -68,7 +68,7 @@ issuer = "https://sso.example.com""#,
         r#"[registry."h"]
 robot = acme+ci"#,
         "config.toml:2: this is not TOML: string values must be quoted, expected literal string",
-        "correct that line: texts stand in double quotes, names of tables in brackets, each key once",
+        "correct that line: quote strings, put names of tables in brackets, and write each key once",
     ),
     (
         r#"[registry.quay.proxy.com]
@@ -85,25 +85,42 @@ hosts = { x = "y" }"#,
     (
         r#"[registry."h"]
 [registry."h"]"#,
-        "config.toml:2: this is not TOML: duplicate key",
-        "correct that line: texts stand in double quotes, names of tables in brackets, each key once",
+        "config.toml:2: duplicate key `h`, which is in line 1 already",
+        "keep one of the two",
+    ),
+    (
+        r#"[registry."g"]
+robot = "acme+ci"
+[registry."h"]
+robot = "acme+ci"
+identity = "k"
+
+robot = "acme+cd""#,
+        "config.toml:7: duplicate key `robot`, which is in line 4 already",
+        "keep one of the two",
+    ),
+    (
+        r#"registry.h = { robot = "acme+ci",
+  identity = "k", robot = "acme+cd" }"#,
+        "config.toml:2: duplicate key `robot`, which is in line 1 already",
+        "keep one of the two",
     ),
     (
         r#"[registry."h""#,
         "config.toml:1: this is not TOML: unclosed table, expected `]`",
-        "correct that line: texts stand in double quotes, names of tables in brackets, each key once",
+        "correct that line: quote strings, put names of tables in brackets, and write each key once",
     ),
     (
         r#"[registry."h"]
 robot = "acme"#,
         r#"config.toml:2: this is not TOML: invalid basic string, expected `"`"#,
-        "correct that line: texts stand in double quotes, names of tables in brackets, each key once",
+        "correct that line: quote strings, put names of tables in brackets, and write each key once",
     ),
     (
         r#"[registry."h"]
 robot = "a+b" identity = "k""#,
         "config.toml:2: this is not TOML: unexpected key or value, expected newline, `#`",
-        "correct that line: texts stand in double quotes, names of tables in brackets, each key once",
+        "correct that line: quote strings, put names of tables in brackets, and write each key once",
     ),
 ];
 
@@ -122,7 +139,7 @@ const OF_A_REGISTRY: &[(&str, &str, &str)] = &[
     (
         "",
         r#"config.toml:1: registry."h" lacks `robot`"#,
-        r#"add a line such as `robot = "acme+ci"` (1 more mistake)"#,
+        r#"add a line such as `robot = "acme+ci"` (then: `identity` is missing)"#,
     ),
     (
         r#"robot = "Acme+ci"
@@ -159,6 +176,19 @@ identity = "k""#,
 identity = "k""#,
         r#"config.toml:2: registry."h".robot: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is no robot name: it has no `+` between namespace and name"#,
         "Quay's robot names are NAMESPACE+NAME in lower case, as its page Robot Accounts shows them",
+    ),
+    (
+        r#"robot = 3
+deadline = "9"
+identity = "k"
+colour = "red""#,
+        r#"config.toml:2: registry."h".robot must be a string, not an integer"#,
+        r#"write it so: `robot = "acme+ci"` (then: `deadline` in line 3, `colour` in line 5)"#,
+    ),
+    (
+        "a=1\nb=1\nc=1\nd=1\ne=1\nf=1\ng=1\nh=1\ni=1\nj=1\nk=1\nl=1",
+        r#"config.toml:2: registry."h".a: there is no such key"#,
+        "possible here: `robot`, `identity`, `api_url`, `deadline`, `exchange_timeout`, `min_validity`, `on_error`, `ca_file`, `proxy`, `allow_http_loopback` (then: `b` in line 3, `c` in line 4, `d` in line 5, `e` in line 6, `f` in line 7, `g` in line 8, `h` in line 9, `robot` is missing, `identity` is missing, 4 more)",
     ),
     (
         r#"robot = 3
@@ -472,7 +502,7 @@ const OF_AN_IDENTITY: &[(&str, &str, &str)] = &[
     (
         r#"source = "client-credentials""#,
         "config.toml:1: identity.k lacks `issuer` or `token_endpoint`",
-        r#"add a line such as `issuer = "https://sso.example.com/realms/quay"` (2 more mistakes)"#,
+        r#"add a line such as `issuer = "https://sso.example.com/realms/quay"` (then: `client_id` is missing, `client_secret_file` or `client_secret_env` or `client_secret_credential` is missing)"#,
     ),
     (
         r#"source = "client-credentials"

@@ -16,7 +16,7 @@ pub enum Place {
         /// The line of the table's header.
         line: usize,
         /// The keys that are written, each with its line.
-        keys: Vec<(String, usize)>,
+        keys: Vec<(&'static str, usize)>,
     },
     /// In variables that stand for its keys.
     Variables {
@@ -61,7 +61,7 @@ impl Place {
 
     fn named(&self, key: &str, shown: &str) -> String {
         match self {
-            Self::File { file, keys, .. } => match keys.iter().find(|(name, _)| name == key) {
+            Self::File { file, keys, .. } => match keys.iter().find(|(name, _)| *name == key) {
                 Some((_, line)) => format!("{shown} in {}:{line}", file.display()),
                 None => format!("{shown} in the table at {self}"),
             },
@@ -74,7 +74,7 @@ impl Place {
     /// Whether a key is written.
     pub fn has(&self, key: &str) -> bool {
         match self {
-            Self::File { keys, .. } => keys.iter().any(|(name, _)| name == key),
+            Self::File { keys, .. } => keys.iter().any(|(name, _)| *name == key),
             Self::Variables { set, .. } => self.variable(key).is_some_and(|it| set.contains(&it)),
         }
     }
@@ -117,12 +117,12 @@ impl AtKey {
 #[cfg(test)]
 impl Place {
     /// A table in `/etc/quayfed/config.toml` with these keys, one in each line below its header.
-    pub(crate) fn example(line: usize, keys: &[&str]) -> Self {
+    pub(crate) fn example(line: usize, keys: &[&'static str]) -> Self {
         let keys = keys.iter().enumerate();
         Self::File {
             file: "/etc/quayfed/config.toml".into(),
             line,
-            keys: keys.map(|(at, key)| ((*key).to_owned(), line + 1 + at)).collect(),
+            keys: keys.map(|(at, key)| (*key, line + 1 + at)).collect(),
         }
     }
 }
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(rule.place.key("robot"), "QUAYFED_ROBOT");
         assert_eq!(rule.place.key("ca_file"), "QUAYFED_CA_FILE");
         assert_eq!(rule.place.key("proxy"), "`proxy` in a configuration file");
-        let place = rule.identity.place;
+        let place = &rule.identity.place;
         assert_eq!(place.key("variable"), "QUAYFED_TOKEN_VARIABLE");
         assert_eq!(place.key_of(&["path", "variable"]), "QUAYFED_TOKEN_VARIABLE");
         assert_eq!(place.key_with("issuer", "https://i"), "QUAYFED_ISSUER=https://i");

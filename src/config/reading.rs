@@ -15,8 +15,9 @@ use crate::files::{InputError, Stamp, list_input, read_input};
 use crate::ownership::{Use, trust_fault};
 use crate::world::World;
 
-/// The largest configuration file, in bytes: ten thousand registries fit in.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// The largest configuration file, in bytes: ten thousand registries fit in, and what it takes in
+/// memory is a multiple of it.
+const LARGEST: u64 = 2 << 20;
 
 /// The files of a search path that exist, the earlier first, and the stamps of all.
 pub(super) struct Reading<'a> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,10 +31,22 @@ impl Settings {
     /// none to be trusted. A file that cannot be used concerns each host that it names: a rule for it
     /// may stand there (rule R33).
     pub fn find(&self, server: &Server) -> Option<Result<&Rule, &Failure>> {
-        match self.unusable.iter().find(|file| file.names(server.host())) {
-            Some(file) => Some(Err(&file.failure)),
+        match self.mistake_of_file(server) {
+            Some(mistake) => Some(Err(mistake)),
             None => self.rule_for(server).map(Result::as_ref),
         }
+    }
+
+    /// Every rule by its server, as [`find`](Self::find) has it.
+    pub fn all(&self) -> impl Iterator<Item = (&Server, Result<&Rule, &Failure>)> {
+        self.rules
+            .iter()
+            .map(|(of, rule)| (of, self.mistake_of_file(of).map_or(rule.as_ref(), Err)))
+    }
+
+    fn mistake_of_file(&self, server: &Server) -> Option<&Failure> {
+        let file = self.unusable.iter().find(|file| file.names(server.host()))?;
+        Some(&file.failure)
     }
 
     /// Why a server that nothing is said for may have a rule all the same: a file could not be read.
@@ -70,7 +83,7 @@ pub struct Rule {
     /// The robot account.
     pub robot: RobotName,
     /// Where the OIDC token comes from.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Where Quay's exchange is: scheme, host and port alone.
     pub api_url: Url,
     /// How the registry is reached.

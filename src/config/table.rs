@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::path::Path;
 
-use super::keys::{example, owners};
+use super::keys::{example, known, owners};
 use super::place::Place;
 use super::suggestion::nearest;
 use super::values::Fault;
@@ -21,7 +21,12 @@ pub(super) struct Table<'a> {
     origin: Origin<'a>,
     entries: Vec<Entry<'a>>,
     mistakes: Vec<Mistake>,
+    /// How many mistakes there are beyond those that are told.
+    untold: usize,
 }
+
+/// The most mistakes of one table that are told.
+const MOST_MISTAKES: usize = 10;
 
 /// Where a table is written.
 #[derive(Clone, Debug)]
@@ -80,11 +85,13 @@ pub(super) enum Value<'a> {
 struct Mistake {
     line: usize,
     failure: Failure,
+    /// What it is about, where it is told behind another one.
+    about: String,
 }
 
 impl<'a> Table<'a> {
     pub(super) const fn new(origin: Origin<'a>, entries: Vec<Entry<'a>>) -> Self {
-        Self { origin, entries, mistakes: Vec::new() }
+        Self { origin, entries, mistakes: Vec::new(), untold: 0 }
     }
 
     /// Where it is written.
@@ -92,7 +99,7 @@ impl<'a> Table<'a> {
         match &self.origin {
             Origin::File { file, line, .. } => {
                 let of = |entry: &Entry<'_>| match entry.at {
-                    At::Line(line) => Some((entry.key.to_owned(), line)),
+                    At::Line(line) => Some((known(entry.key)?, line)),
                     At::Variable(_) => None,
                 };
                 let keys = self.entries.iter().filter_map(of).collect();
@@ -193,25 +200,30 @@ impl<'a> Table<'a> {
         if is_misspelt {
             return;
         }
-        let (cause, hint) = match &self.origin {
+        let (cause, hint, what) = match &self.origin {
             Origin::File { file, line, title } => {
                 let names: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+                let what = names.join(" or ");
                 (
-                    format!("{}:{line}: {title} lacks {}", file.display(), names.join(" or ")),
+                    format!("{}:{line}: {title} lacks {what}", file.display()),
                     format!("add a line such as `{key} = {}`", example(key)),
+                    what,
                 )
             }
             Origin::Variables { names, .. } => {
                 let variable = |key: &&str| names.iter().find(|(_, of)| of == key);
                 let names: Vec<_> = keys.iter().filter_map(variable).map(|it| it.0).collect();
+                let what = names.join(" or ");
                 (
-                    format!("QUAYFED_REGISTRY is set, but not {}", names.join(" or ")),
+                    format!("QUAYFED_REGISTRY is set, but not {what}"),
                     format!("set {}, such as {}", names[0], example(key).trim_matches('"')),
+                    what,
                 )
             }
         };
         // The last: where a name is misspelt, that is what to tell.
-        self.mistakes.push(Mistake { line: usize::MAX, failure: Failure::new(cause, hint) });
+        let about = format!("{what} is missing");
+        self.mistakes.push(Mistake { line: usize::MAX, failure: Failure::new(cause, hint), about });
     }
 
     /// A mistake in an entry: `text` follows its place and name.
@@ -223,8 +235,12 @@ impl<'a> Table<'a> {
             (_, At::Variable(name)) => format!("{name}{text}"),
             (_, At::Line(_)) => format!("{}{text}", entry.key),
         };
-        self.mistakes
-            .push(Mistake { line: self.order_of(entry), failure: Failure::new(cause, hint) });
+        let about = match entry.at {
+            At::Line(line) => format!("{} in line {line}", entry.name()),
+            At::Variable(name) => name.to_owned(),
+        };
+        let failure = Failure::new(cause, hint);
+        self.mistakes.push(Mistake { line: self.order_of(entry), failure, about });
     }
 
     /// A mistake of the table as a whole: `text` follows its place and title.
@@ -235,18 +251,37 @@ impl<'a> Table<'a> {
             }
             Origin::Variables { first, .. } => format!("{first}{text}"),
         };
-        self.mistakes.push(Mistake { line: 0, failure: Failure::new(cause, hint) });
+        let about = "the table as a whole".to_owned();
+        self.mistakes.push(Mistake { line: 0, failure: Failure::new(cause, hint), about });
     }
 
-    /// The value that was made of the table if there is no mistake in it, else the first one.
-    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {
-        let more = match self.mistakes.len() {
-            0 | 1 => String::new(),
-            2 => " (1 more mistake)".to_owned(),
-            all => format!(" ({} more mistakes)", all - 1),
+    /// Whether no more mistakes are told than there are.
+    pub(super) const fn is_full(&self) -> bool {
+        self.mistakes.len() >= MOST_MISTAKES
+    }
+
+    /// Counts a mistake that is not told.
+    pub(super) const fn one_more(&mut self) {
+        self.untold += 1;
+    }
+
+    /// The value that was made of the table if there is no mistake in it, else the first one, with
+    /// what the others are about.
+    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Failure> {
+        self.mistakes.sort_by_key(|mistake| mistake.line);
+        let mut others: Vec<_> =
+            self.mistakes.iter().skip(1).map(|mistake| mistake.about.as_str()).collect();
+        let untold = match self.untold {
+            0 => None,
+            more => Some(format!("{more} more")),
         };
-        let first = self.mistakes.into_iter().min_by_key(|mistake| mistake.line);
-        match (first, value) {
+        others.extend(untold.as_deref());
+        let more = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" (then: {})", others.join(", "))
+        };
+        match (self.mistakes.first(), value) {
             (Some(Mistake { failure, .. }), _) => {
                 Err(Failure::new(failure.cause(), failure.hint().to_owned() + &more))
             }

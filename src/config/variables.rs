@@ -1,10 +1,11 @@
 //! The rule that variables make, for a CI job without a file.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::keys::{self, Owner, SourceKind};
 use super::meaning;
-use super::settings::{Bearer, Identity, Rule, Settings};
+use super::settings::{Bearer, Identity, Rule};
 use super::suggestion;
 use super::table::{At, Entry, Origin, Table, Value, quoted_host};
 use super::unusable::Unusable;
@@ -91,14 +92,13 @@ fn rule_for(world: &World, registry: &str) -> Result<Box<RuleOfVariables>, Failu
         )
     })?;
     let table = table(world, REGISTRY_VARIABLES, REGISTRY);
-    let rule = meaning::rule(table, &server, |_| Some(identity(world)));
+    let rule = meaning::rule(table, &server, |_| Some(identity(world).map(Arc::new)));
     Ok(Box::new((server, rule)))
 }
 
 /// What is odd about the variables without concerning any rule. Those that an identity of the
 /// files names may have any name.
-pub(super) fn notices(world: &World, settings: &Settings) -> Vec<String> {
-    let named: Vec<String> = settings.rules.values().flatten().filter_map(variable_of).collect();
+pub(super) fn notices(world: &World, named: &[String]) -> Vec<String> {
     let is_named = |name: &str| named.iter().any(|other| other == name);
     let companions = || REGISTRY_VARIABLES.iter().chain(IDENTITY_VARIABLES).map(|(name, _)| *name);
     let mut notices = Vec::new();
@@ -125,9 +125,9 @@ pub(super) fn notices(world: &World, settings: &Settings) -> Vec<String> {
     notices
 }
 
-/// The variable that a rule's identity reads.
-fn variable_of(rule: &Rule) -> Option<String> {
-    match rule.identity.source.bearer() {
+/// The variable that an identity reads.
+pub(super) fn variable_of(identity: &Identity) -> Option<String> {
+    match identity.source.bearer() {
         Bearer::SecretVariable(name) => Some(name),
         Bearer::TokenVariable(variable) => Some(variable.variable),
         Bearer::Settings | Bearer::Credential(_) | Bearer::TokenFile(_) => None,
@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn r4_the_source_follows_from_what_is_set() {
-        let source = |variables: &[(&str, &str)]| rule(variables).expect("a rule").identity.source;
+        let source =
+            |variables: &[(&str, &str)]| rule(variables).expect("a rule").identity.source.clone();
         for (name, value, variable) in [
             ("QUAYFED_TOKEN", "hunter2", "QUAYFED_TOKEN"),
             ("QUAYFED_TOKEN_VARIABLE", "CI_TOKEN", "CI_TOKEN"),
@@ -352,7 +353,7 @@ mod tests {
         (
             &[CLIENT_ID],
             "QUAYFED_REGISTRY is set, but not QUAYFED_ISSUER or QUAYFED_TOKEN_ENDPOINT",
-            "set QUAYFED_ISSUER, such as https://sso.example.com/realms/quay (1 more mistake)",
+            "set QUAYFED_ISSUER, such as https://sso.example.com/realms/quay (then: QUAYFED_CLIENT_SECRET_FILE or QUAYFED_CLIENT_SECRET is missing)",
         ),
         (
             &[

@@ -40,7 +40,8 @@ pub(crate) fn rule_with(source: SourceSpec) -> Rule {
             connection: Connection::default(),
             timeout: Duration::from_secs(8),
             place: Place::example(5, &IDENTITY_KEYS),
-        },
+        }
+        .into(),
         api_url: Url::parse("https://quay.example.com").expect("a URL"),
         connection: Connection::default(),
         deadline: Duration::from_secs(25),

@@ -196,6 +196,74 @@ fn r5_what_cannot_be_read_is_an_error_and_what_cannot_be_reached_is_absent() {
 }
 
 #[test]
+fn r4_the_largest_file_takes_at_most_twenty_times_its_size_in_memory() {
+    const LARGEST: usize = 2 << 20;
+    if lacks(Need::Program("/usr/bin/time")) {
+        return;
+    }
+    let identity = "[identity.k]\nsource = \"env\"\nvariable = \"T\"\n";
+    let filled = |line: &dyn Fn(usize) -> String| {
+        let mut text = identity.to_owned();
+        for number in 0.. {
+            let line = line(number);
+            if text.len() + line.len() > LARGEST {
+                break;
+            }
+            text += &line;
+        }
+        text
+    };
+    let registry = |number: usize, more: &str| {
+        format!(
+            "[registry.\"h{number}.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"k\"\n{more}"
+        )
+    };
+    let usual = "deadline = \"30s\"\nca_file = \"/etc/pki/example-ca.pem\"\napi_url = \"https://api.example.com\"\n\n";
+    let is_table = |number: usize| number.is_multiple_of(100);
+    let files = [
+        ("registries", filled(&|number| registry(number, usual))),
+        (
+            "many short registries",
+            filled(&|number| if number < 19_000 { registry(number, "") } else { "#\n".to_owned() }),
+        ),
+        (
+            "keys",
+            filled(&|number| {
+                let header = if is_table(number) {
+                    format!("[identity.a{number}]\n")
+                } else {
+                    String::new()
+                };
+                header + &format!("{number}=1\n")
+            }),
+        ),
+        ("comments", filled(&|_| "#\n".to_owned())),
+        ("brackets", filled(&|_| "[".repeat(1024))),
+        ("dots", filled(&|_| "a.".repeat(512))),
+        ("a broken end", filled(&|number| registry(number, "")) + "\n\u{1}"),
+    ];
+    let home = Home::new();
+    let mut report = Vec::new();
+    for (name, text) in files {
+        assert!(text.len() > LARGEST - 2048 && text.len() <= LARGEST + 4, "{name}");
+        home.configure(&text[..text.len().min(LARGEST)]);
+        for (verb, input) in [("get", "docker.io"), ("get", "h7.example.com"), ("list", "")] {
+            let mut command = home.command("/usr/bin/time");
+            let figure = home.path("cache/figure");
+            command.args(["-f", "%M", "-o"]).arg(&figure).arg(crate::binary::program()).arg(verb);
+            crate::binary::start(command, input).wait_with_output().expect("an end");
+            let figure = fs::read_to_string(figure).expect("a figure");
+            let peak: usize =
+                figure.lines().last().and_then(|line| line.parse().ok()).expect("KiB");
+            let times = peak * 1024 / LARGEST;
+            report.push((times, format!("{name}, {verb} {input}: {peak} KiB")));
+        }
+    }
+    println!("{report:#?}");
+    assert!(report.iter().all(|(times, _)| *times < 20), "{report:#?}");
+}
+
+#[test]
 fn r33_a_file_that_cannot_be_used_concerns_the_registries_that_it_names() {
     let sandbox = Sandbox::start();
     let host = sandbox.quay().host();

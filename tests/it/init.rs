@@ -121,7 +121,7 @@ fn a_mistake_is_told_by_its_option() {
         (
             REGISTRY.to_vec(),
             "`--issuer` or `--token-endpoint` is not given",
-            "add it, such as --issuer https://sso.example.com/realms/quay (2 more mistakes)",
+            "add it, such as --issuer https://sso.example.com/realms/quay (then: `--client-id` is missing, `--client-secret-file` or `--client-secret-env` or `--client-secret-credential` is missing)",
         ),
         (
             [&REGISTRY[..], &CLIENT[..4]].concat(),
