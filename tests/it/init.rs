@@ -375,3 +375,24 @@ fn r7_the_way_of_a_secret_into_its_file_shows_nothing_and_works_after_su_too() {
         assert!(is_there || ran.stdout.contains(shown), "{ran:?}");
     }
 }
+
+#[test]
+fn r46_a_ca_file_is_said_to_be_this_helpers_only() {
+    let home = Home::new();
+    let file = home.write("ca.pem", "", 0o644).display().to_string();
+    let arguments = [&REGISTRY[..], &["--path", "/token", "--ca-file", &file, "--json"]].concat();
+    let is_told = |ran: &Ran| {
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let notes = report["notes"].as_array().expect("notes").clone();
+        let command = format!(
+            "sudo install -D -m 0644 {file} /etc/containers/certs.d/quay.example.com/ca.crt"
+        );
+        notes.iter().any(|note| note["command"] == *command)
+    };
+    let ran = init(&home, &arguments);
+    assert!(is_told(&ran), "{ran:?}");
+    home.make_folder(".config/containers/certs.d/quay.example.com", 0o755);
+    home.write(".config/containers/certs.d/quay.example.com/ca.crt", "", 0o644);
+    let ran = init(&home, &[&arguments[..], &["--force"]].concat());
+    assert!(!is_told(&ran), "{ran:?}");
+}
