@@ -168,7 +168,8 @@ fn what_the_readme_says_of_failures_is_what_the_program_says() {
     let readme = read("README.md");
     let table = readme.split("| what is said | what it means |").nth(1).expect("the table");
     let mut texts = read("tests/it/snapshots/it__explained__every_refusal_is_explained.snap");
-    for source in ["src/robot_token.rs", "src/protocol.rs", "src/http/fault.rs"] {
+    for source in ["src/robot_token.rs", "src/protocol.rs", "src/http/fault.rs", "src/http/tls.rs"]
+    {
         texts.push_str(&read(source));
     }
     let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with("| ")).collect();
