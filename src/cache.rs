@@ -42,7 +42,7 @@ impl<'a> Cache<'a> {
                     world.debug(format_args!("cache directory: `{}`", folder.path().display()));
                     return Some(Self { world, folder: Folder::new(folder) });
                 }
-                Err(fault) => candidate.tell(world, &fault),
+                Err(fault) => candidate.tell(world, fault),
             }
         }
         world.info("no cache directory serves: every answer is fetched anew");
@@ -115,14 +115,30 @@ struct Candidate {
 
 const NOT_IN_MEMORY: &str = "is not in memory (tmpfs)";
 
+/// Why a candidate does not serve.
+enum Fault {
+    /// Nothing stands there, and why it is not made.
+    Absent(String),
+    /// What stands there is not fit for it.
+    Unfit(String),
+}
+
+impl Fault {
+    fn into_text(self) -> String {
+        match self {
+            Self::Absent(text) | Self::Unfit(text) => text,
+        }
+    }
+}
+
 impl Candidate {
-    fn open(&self, caller: &Caller) -> Result<PrivateFolder, String> {
+    fn open(&self, caller: &Caller) -> Result<PrivateFolder, Fault> {
         match self.open_existing(caller.uid()) {
             Err(_) if self.is_absent() => {
-                self.make(caller)?;
-                self.open_existing(caller.uid())
+                self.make(caller).map_err(Fault::Absent)?;
+                self.open_existing(caller.uid()).map_err(Fault::Unfit)
             }
-            opened => opened,
+            opened => opened.map_err(Fault::Unfit),
         }
     }
 
@@ -145,9 +161,11 @@ impl Candidate {
     /// What has taken its place switches the cache off, or what is one at a time: that is worth a
     /// word. Where a place does not exist, or not for this user, another one serves.
     #[cold]
-    fn tell(&self, world: &World, fault: &str) {
-        let text = format!("cache directory `{}` is passed over: {fault}", self.path.display());
-        if self.is_taken(&world.caller) { world.warn(text) } else { world.debug(text) }
+    fn tell(&self, world: &World, fault: Fault) {
+        let is_taken = matches!(fault, Fault::Unfit(_)) && self.is_taken(&world.caller);
+        let (path, fault) = (self.path.display(), fault.into_text());
+        let text = format_args!("cache directory `{path}` is passed over: {fault}");
+        if is_taken { world.warn(text) } else { world.debug(text) }
     }
 
     /// Whether it would serve if it were not another's, or open to others, or no folder at all.
@@ -198,7 +216,7 @@ impl Candidate {
 pub fn places(world: &World) -> Vec<(PathBuf, Option<String>)> {
     let mut places = Vec::new();
     for candidate in candidates(world) {
-        let fault = candidate.open(&world.caller).err();
+        let fault = candidate.open(&world.caller).err().map(Fault::into_text);
         let serves = fault.is_none();
         places.push((candidate.path, fault));
         if serves {
