@@ -187,6 +187,21 @@ impl Environment {
         self.secret_bytes(name).is_some()
     }
 
+    /// Whether a variable is set to nothing, which counts as not set but should not be called so.
+    pub fn is_empty(&self, name: &str) -> bool {
+        match &self.0 {
+            Variables::OfProcess => std::env::var_os(name).is_some_and(|value| value.is_empty()),
+            Variables::Of(variables) => {
+                variables.iter().any(|(key, value)| key == name && value.is_empty())
+            }
+        }
+    }
+
+    /// Why a variable has no value, as the end of a sentence that begins with it.
+    pub fn why_absent(&self, name: &str) -> &'static str {
+        if self.is_empty(name) { "is set but empty" } else { "is not set" }
+    }
+
     /// The value of a variable that holds text; `Err` where it is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<String>, NotText> {
         self.get(name).map(|value| value.into_string().map_err(|_| NotText)).transpose()
@@ -526,6 +541,10 @@ mod tests {
     fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
         let environment = Environment::of([("X", "")]);
         assert_eq!((environment.get("X"), environment.has("X")), (None, false));
+        assert_eq!(
+            ["X", "Y"].map(|it| environment.why_absent(it)),
+            ["is set but empty", "is not set"]
+        );
     }
 
     #[test]

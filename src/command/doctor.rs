@@ -24,7 +24,7 @@ use crate::cache;
 use crate::command::json;
 use crate::command::words::say_which;
 use crate::command::{FAILED, MISUSED, WELL};
-use crate::config::search_path::SearchPath;
+use crate::config::search_path::{SearchPath, searched};
 use crate::config::settings::{Connection, Endpoint, Rule, Settings, SourceSpec};
 use crate::config::{self, Configuration};
 use crate::deadline::Deadline;
@@ -473,7 +473,7 @@ impl Walk<'_> {
             .map(|(path, _)| Detail::new(format!("read: {}", path.display())))
             .collect();
         if details.is_empty() {
-            details.push(Detail::new("read: no file"));
+            details.push(Detail::new(format!("no file is in {}", searched(world))));
         }
         details.extend(notices.into_iter().map(|text| Detail::marked(Mark::Unknown, text)));
         match config::rule_from_variables(world) {

@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::command::words::{self, count, paragraph};
 use crate::command::{FAILED, WELL};
 use crate::config;
+use crate::config::search_path::searched;
 use crate::config::settings::{Bearer, Rule, Settings};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
@@ -92,7 +93,10 @@ pub(super) fn run(
         if arguments.json {
             terminal.json(&json::of(&[], &[]));
         } else if !arguments.system {
-            terminal.line("No registry is configured: there is nothing to renew.");
+            terminal.line(format_args!(
+                "No registry is configured: there is nothing to renew. Looked in {}.",
+                searched(world)
+            ));
         }
         return Ok(WELL);
     }

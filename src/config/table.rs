@@ -40,7 +40,12 @@ pub(super) enum Origin<'a> {
         title: String,
     },
     /// In variables that stand for its keys.
-    Variables { names: &'static [(&'static str, &'static str)], first: &'static str },
+    Variables {
+        names: &'static [(&'static str, &'static str)],
+        first: &'static str,
+        /// Those that are set to nothing.
+        empty: Vec<&'static str>,
+    },
 }
 
 /// A key and its value.
@@ -105,7 +110,7 @@ impl<'a> Table<'a> {
                 let keys = self.entries.iter().filter_map(of).collect();
                 Place::File { file: file.to_path_buf(), line: *line, keys }
             }
-            Origin::Variables { names, first } => {
+            Origin::Variables { names, first, .. } => {
                 let of = |entry: &Entry<'_>| match entry.at {
                     At::Variable(name) => Some(name),
                     At::Line(_) => None,
@@ -210,12 +215,16 @@ impl<'a> Table<'a> {
                     what,
                 )
             }
-            Origin::Variables { names, .. } => {
+            Origin::Variables { names, empty, .. } => {
                 let variable = |key: &&str| names.iter().find(|(_, of)| of == key);
                 let names: Vec<_> = keys.iter().filter_map(variable).map(|it| it.0).collect();
                 let what = names.join(" or ");
+                let cause = match names.iter().find(|name| empty.contains(name)) {
+                    Some(name) => format!("{name} is set but empty"),
+                    None => format!("QUAYFED_REGISTRY is set, but not {what}"),
+                };
                 (
-                    format!("QUAYFED_REGISTRY is set, but not {what}"),
+                    cause,
                     format!("set {}, such as {}", names[0], example(key).trim_matches('"')),
                     what,
                 )

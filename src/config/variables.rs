@@ -152,7 +152,8 @@ fn identity(world: &World) -> Result<Identity, Failure> {
             ));
         }
     };
-    let origin = Origin::Variables { names: IDENTITY_VARIABLES, first };
+    let empty = empty(world, IDENTITY_VARIABLES);
+    let origin = Origin::Variables { names: IDENTITY_VARIABLES, first, empty };
     meaning::identity(Table::new(origin, entries), "variables")
 }
 
@@ -201,7 +202,12 @@ fn table(
     };
     let entry =
         |&(name, key)| Some(Entry { key, at: At::Variable(name), value: value(name, key)? });
-    Table::new(Origin::Variables { names, first }, names.iter().filter_map(entry).collect())
+    let origin = Origin::Variables { names, first, empty: empty(world, names) };
+    Table::new(origin, names.iter().filter_map(entry).collect())
+}
+
+fn empty(world: &World, names: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    names.iter().map(|(name, _)| *name).filter(|name| world.environment.is_empty(name)).collect()
 }
 
 #[cfg(test)]
@@ -271,6 +277,20 @@ mod tests {
         assert_eq!(settings.endpoint, Endpoint::Discovered { issuer });
         assert_eq!(settings.client_secret, SecretPlace::Variable(CLIENT_SECRET.to_owned()));
         assert_eq!(settings.scopes, ["openid", "quay"]);
+    }
+
+    #[test]
+    fn r6_a_variable_that_is_set_to_nothing_is_called_empty() {
+        let desk = Desk::new().with_variables(&[
+            ("QUAYFED_REGISTRY", "quay.example.com"),
+            ("QUAYFED_ROBOT", ""),
+            ("QUAYFED_TOKEN", "x"),
+        ]);
+        let failure = rule_of(&desk).expect_err("no robot");
+        assert_eq!(
+            (failure.cause(), failure.hint()),
+            ("QUAYFED_ROBOT is set but empty", "set QUAYFED_ROBOT, such as acme+ci")
+        );
     }
 
     const ISSUER: (&str, &str) = ("QUAYFED_ISSUER", "https://sso.example.com");

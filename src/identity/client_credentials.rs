@@ -115,7 +115,7 @@ pub(super) fn read_secret(
                     world.redactor.remember(&secret);
                     Ok(secret)
                 }
-                Ok(None) => Err(fault("is not set")),
+                Ok(None) => Err(fault(world.environment.why_absent(name))),
                 Err(_) => Err(fault("is not text")),
             }
         }

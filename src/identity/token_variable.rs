@@ -15,7 +15,10 @@ pub(super) fn read(world: &World, settings: &TokenVariable) -> Result<IdToken, A
             held_token(world, ("variable", &holder), text.expose(), settings.json_field.as_ref())
         }
         Ok(None) => Err(at_variable(Failure::new(
-            format!("{holder}, which should hold the OIDC token, is not set"),
+            format!(
+                "{holder}, which should hold the OIDC token, {}",
+                world.environment.why_absent(&settings.variable)
+            ),
             "let the job have it, and see that it reaches podman or docker: sudo drops variables",
         ))),
         Err(_) => Err(at_variable(Failure::new(
