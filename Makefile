@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
-NEEDED_BY_TESTS = strace util-linux groff-base libcap2-bin time systemd python3-prometheus-client zsh fish \
+NEEDED_BY_TESTS = strace util-linux groff-base openssl libcap2-bin time systemd python3-prometheus-client zsh fish \
 	ca-certificates
 
 .PHONY: build demo test test-loaded e2e lint audit bench bench-check pictures install uninstall clean \

@@ -171,8 +171,12 @@ pub enum TransportFault {
     Name,
     /// No name server answered in time.
     NameServer,
+    /// No name server said what the host's name means.
+    NameServerFailed,
     /// The connection was refused or could not be made.
     Connect,
+    /// The proxy was not reached, or gave no connection.
+    ProxyConnect,
     /// No connection came about in time.
     NoConnection,
     /// The proxy answered, but did not connect.
@@ -208,7 +212,10 @@ pub enum TransportFault {
 impl TransportFault {
     /// Whether the fault is one that passes by itself: a connection failure.
     const fn is_worth_another_try(self) -> bool {
-        matches!(self, Self::Name | Self::Connect | Self::Broken)
+        matches!(
+            self,
+            Self::Name | Self::NameServerFailed | Self::Connect | Self::ProxyConnect | Self::Broken
+        )
     }
 
     const fn step_failure_kind(self) -> StepFailureKind {
@@ -226,6 +233,7 @@ impl TransportFault {
     }
 
     /// What to do about it, with the keys of the table that says how the server is reached.
+    #[allow(clippy::too_many_lines, reason = "one arm for each fault")]
     fn hint(self, place: &Place) -> String {
         let [ca_file, proxy, http] =
             ["ca_file", "proxy", "allow_http_loopback"].map(|it| place.key(it));
@@ -258,6 +266,13 @@ impl TransportFault {
             Self::Name => "check the host's name and this host's DNS".to_owned(),
             Self::Connect => format!(
                 "check host, port and firewall; where a proxy is needed, set {proxy} or HTTPS_PROXY"
+            ),
+            Self::ProxyConnect if place.has("proxy") => format!(
+                "check the proxy's host, port and scheme in {proxy}, or set that to `\"none\"`"
+            ),
+            Self::ProxyConnect => format!(
+                "check the proxy's host, port and scheme in that variable; where none is needed, \
+                 name the host in NO_PROXY, or set {proxy} to `\"none\"`"
             ),
             Self::ProxyRefused => format!(
                 "allow the host at the proxy, write its password into {proxy}, or set that to \
@@ -305,7 +320,7 @@ impl TransportFault {
                 "check that the port speaks https, with TLS 1.2 or 1.3 and a sound certificate"
                     .to_owned()
             }
-            Self::NameServer => {
+            Self::NameServer | Self::NameServerFailed => {
                 "check this host's name servers (/etc/resolv.conf) and the way to them".to_owned()
             }
             Self::NoConnection => format!(
@@ -692,8 +707,12 @@ async fn read(mut reply: reqwest::Response) -> reqwest::Result<Response> {
     Ok(response)
 }
 
-fn setup(error: &dyn std::error::Error) -> TransportError {
-    let text = format!("the connection cannot be set up ({error})");
+/// What a library says of it is for programmers, but for an error of the system behind it.
+fn setup(error: &(dyn std::error::Error + 'static)) -> TransportError {
+    let behind = std::iter::successors(Some(error), |error| error.source());
+    let io = behind.filter_map(|error| error.downcast_ref::<std::io::Error>()).last();
+    let why = io.map(|error| format!(" ({})", fault::of_io(error))).unwrap_or_default();
+    let text = format!("the connection cannot be set up{why}");
     TransportError { kind: TransportFault::Setup, text }
 }
 

@@ -34,22 +34,50 @@ pub(super) fn explain(
     };
     let (kind, text) = classify(error, || presented(whose));
     match (tunnel.as_deref(), &route.proxy) {
+        (None, None) => without_proxy(TransportError { kind, text }, route),
         (None, _) | (_, None) => TransportError { kind, text },
-        (Some(TO_PROXY), Some(proxy)) => {
-            TransportError { kind, text: format!("the proxy {proxy}: {text}") }
-        }
+        (Some(TO_PROXY), Some(proxy)) => TransportError {
+            kind: match kind {
+                TransportFault::Connect | TransportFault::Name | TransportFault::Tls => {
+                    TransportFault::ProxyConnect
+                }
+                other => other,
+            },
+            text: format!("the proxy {proxy}: {text}"),
+        },
         (Some("proxy authorization required"), Some(proxy)) => TransportError {
             kind: TransportFault::ProxyRefused,
             text: format!("the proxy {proxy} asks for a user and a password"),
         },
         (Some("unsuccessful"), Some(proxy)) => TransportError {
             kind: TransportFault::ProxyRefused,
-            text: format!("the proxy {proxy} refused to connect to it"),
+            text: format!("the proxy {proxy} refused to connect to it, or is not an HTTP proxy"),
         },
         (Some(_), Some(proxy)) => TransportError {
-            kind: TransportFault::Broken,
+            kind: TransportFault::ProxyConnect,
             text: format!("the proxy {proxy} closed the connection"),
         },
+    }
+}
+
+/// A server that was not reached without a proxy, with what may have meant one.
+fn without_proxy(error: TransportError, route: &Route) -> TransportError {
+    use TransportFault as Fault;
+    let may_need_one = matches!(
+        error.kind,
+        Fault::Name
+            | Fault::NameServer
+            | Fault::NameServerFailed
+            | Fault::Connect
+            | Fault::NoConnection
+            | Fault::Broken
+            | Fault::Timeout
+    );
+    match &route.passed_over {
+        Some(why) if may_need_one => {
+            TransportError { text: format!("{}; {why}", error.text), ..error }
+        }
+        _ => error,
     }
 }
 
@@ -77,7 +105,8 @@ pub(super) fn timeout(given: Duration, waiting: Option<Waiting>, route: &Route) 
         Some(Waiting::Addresses(_)) => TransportFault::NoConnection,
         None => TransportFault::Timeout,
     };
-    TransportError { kind, text }
+    let error = TransportError { kind, text };
+    if route.proxy.is_none() { without_proxy(error, route) } else { error }
 }
 
 /// A time-out as one of the whole step, of which the request had only what was left.
@@ -123,10 +152,13 @@ fn classify(
         return (TransportFault::Limit(Limit::Processes), error.to_string());
     }
     if error.is_dns() {
-        return (TransportFault::Name, of_lookup(io));
+        return of_lookup(io);
+    }
+    if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) && error.is_connect() {
+        return (TransportFault::Broken, "the connection was closed during TLS".to_owned());
     }
     if error.is_connect() || error.is_timeout() {
-        let text = io.map_or_else(|| "no connection".to_owned(), describe);
+        let text = io.map_or_else(|| "no connection".to_owned(), of_io);
         let tried = chain.iter().find_map(|error| error.downcast_ref::<AllFailed>());
         let tried = tried.map(|all| format!(" ({} addresses tried)", all.tried));
         return (TransportFault::Connect, text + &tried.unwrap_or_default());
@@ -136,8 +168,8 @@ fn classify(
         _ if chain.iter().any(|error| error.to_string().starts_with("invalid HTTP")) => {
             "it was not HTTP".to_owned()
         }
-        Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => describe(error),
-        _ => "the connection was closed".to_owned(),
+        Some(error) => of_io(error),
+        None => "the connection was closed".to_owned(),
     };
     (TransportFault::Broken, text)
 }
@@ -158,8 +190,8 @@ fn chain(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     chain
 }
 
-/// What getaddrinfo said, by glibc or musl.
-fn of_lookup(error: Option<&io::Error>) -> String {
+/// What getaddrinfo said, by glibc or musl: whether the name does not exist, or nobody could say.
+fn of_lookup(error: Option<&io::Error>) -> (TransportFault, String) {
     let said = error.map(describe).unwrap_or_default();
     let said = said.strip_prefix("failed to lookup address information: ").unwrap_or(&said);
     match said {
@@ -167,9 +199,31 @@ fn of_lookup(error: Option<&io::Error>) -> String {
         | "name does not resolve"
         | "name has no usable address"
         | "no address associated with hostname"
-        | "" => "no such host".to_owned(),
-        other => format!("its name cannot be looked up ({other})"),
+        | "" => (TransportFault::Name, "no such host".to_owned()),
+        "temporary failure in name resolution" | "try again" => {
+            (TransportFault::NameServerFailed, "no name server answered for its name".to_owned())
+        }
+        "non-recoverable failure in name resolution" | "non-recoverable error" => (
+            TransportFault::NameServerFailed,
+            "the name server refused to look up its name".to_owned(),
+        ),
+        other => {
+            (TransportFault::NameServerFailed, format!("its name cannot be looked up ({other})"))
+        }
     }
+}
+
+/// An error of the system in its words; one that a library made, in ours.
+pub(super) fn of_io(error: &io::Error) -> String {
+    if error.raw_os_error().is_some() {
+        return describe(error);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the connection was closed",
+        io::ErrorKind::TimedOut => "it took too long",
+        _ => "the connection failed",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -183,5 +237,40 @@ mod tests {
         {
             assert_eq!(in_words(Duration::from_millis(milliseconds)), wanted);
         }
+    }
+
+    #[test]
+    fn r36_a_name_server_that_does_not_answer_is_told_from_a_name_that_does_not_exist() {
+        use TransportFault::{Name, NameServerFailed};
+        for (said, wanted) in [
+            ("Name or service not known", Name),
+            ("Name does not resolve", Name),
+            ("No address associated with hostname", Name),
+            ("Temporary failure in name resolution", NameServerFailed),
+            ("Try again", NameServerFailed),
+            ("Non-recoverable failure in name resolution", NameServerFailed),
+            ("Non-recoverable error", NameServerFailed),
+        ] {
+            let text = format!("failed to lookup address information: {said}");
+            let (kind, text) = of_lookup(Some(&io::Error::other(text)));
+            assert_eq!(kind, wanted, "{said}");
+            assert!(!text.contains(&said.to_lowercase()), "{text}");
+        }
+    }
+
+    #[test]
+    fn r36_what_may_have_meant_a_proxy_is_named_where_a_server_is_not_reached_without_it() {
+        let passed_over =
+            Some("no proxy was used, since HTTPS_PROXY has white space in it".to_owned());
+        let route = Route { proxy: None, passed_over };
+        let timeout = timeout(Duration::from_secs(8), None, &route);
+        let wanted =
+            "no answer within 8s; no proxy was used, since HTTPS_PROXY has white space in it";
+        assert_eq!(timeout.text, wanted);
+        let untrusted = TransportError {
+            kind: TransportFault::UntrustedIssuer,
+            text: "not trusted".to_owned(),
+        };
+        assert_eq!(without_proxy(untrusted.clone(), &route), untrusted);
     }
 }

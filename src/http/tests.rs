@@ -210,6 +210,15 @@ fn https_to_a_port_that_does_not_speak_it_is_a_tls_fault() {
 }
 
 #[test]
+fn r37_a_connection_that_is_closed_in_tls_is_told_as_that() {
+    let address = server(|mut stream| drop(request_in(&mut stream)));
+    let url = format!("https://{address}/");
+    let sent = send_with(&world(), &url, &Connection::default(), Duration::from_secs(5));
+    let wanted = "the connection was closed during TLS".to_owned();
+    assert_eq!(fault_of(sent), (TransportFault::Broken, wanted));
+}
+
+#[test]
 fn a_fault_of_the_proxy_says_that_it_is_the_proxys() {
     let through = |address: SocketAddr| {
         let url = Url::parse(&format!("http://me:hunter2@{address}")).expect("a URL");
@@ -220,7 +229,7 @@ fn a_fault_of_the_proxy_says_that_it_is_the_proxys() {
         (kind, text.replace(&address.to_string(), "PROXY"))
     };
     for (address, kind, text) in [
-        (NOBODYS, TransportFault::Connect, "the proxy `PROXY` (`proxy`): connection refused"),
+        (NOBODYS, TransportFault::ProxyConnect, "the proxy `PROXY` (`proxy`): connection refused"),
         (
             answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
             TransportFault::ProxyRefused,
@@ -229,11 +238,11 @@ fn a_fault_of_the_proxy_says_that_it_is_the_proxys() {
         (
             answering("HTTP/1.1 403 Forbidden\r\n\r\n"),
             TransportFault::ProxyRefused,
-            "the proxy `PROXY` (`proxy`) refused to connect to it",
+            "the proxy `PROXY` (`proxy`) refused to connect to it, or is not an HTTP proxy",
         ),
         (
             server(|mut stream| drop(request_in(&mut stream))),
-            TransportFault::Broken,
+            TransportFault::ProxyConnect,
             "the proxy `PROXY` (`proxy`) closed the connection",
         ),
     ] {
@@ -283,6 +292,7 @@ fn every_fault_has_a_hint_on_one_line() {
         Fault::Insecure,
         Fault::Name,
         Fault::Connect,
+        Fault::ProxyConnect,
         Fault::ProxyRefused,
         Fault::UntrustedIssuer,
         Fault::CertificateDates,
@@ -310,6 +320,7 @@ fn every_fault_has_a_hint_on_one_line() {
     use https; http is for tests, to a literal 127.0.0.1 or [::1], with `allow_http_loopback` in the table at /etc/quayfed/config.toml:5 set to true
     check the host's name and this host's DNS
     check host, port and firewall; where a proxy is needed, set `proxy` in the table at /etc/quayfed/config.toml:5 or HTTPS_PROXY
+    check the proxy's host, port and scheme in that variable; where none is needed, name the host in NO_PROXY, or set `proxy` in the table at /etc/quayfed/config.toml:5 to `"none"`
     allow the host at the proxy, write its password into `proxy` in the table at /etc/quayfed/config.toml:5, or set that to `"none"`, or the host in NO_PROXY
     `ca_file` in /etc/quayfed/config.toml:6 does not hold the CA of this certificate: add that CA's certificate in PEM, there or to the system's bundle
     let the server's certificate be renewed, or set this host's clock right

@@ -499,6 +499,78 @@ fn r20_a_proxy_is_used_where_it_is_named_and_nowhere_else() {
     assert_eq!(ask(&[], "", "proxy = \"PROXY\"", "api_url"), 1);
 }
 
+#[test]
+fn r36_a_proxy_that_fails_is_named_with_the_variable_that_it_comes_from() {
+    let garbage = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = garbage.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for client in garbage.incoming().take(8) {
+            let Ok(mut client) = client else { return };
+            // As a server of TLS answers what is none.
+            let _ = client.write_all(&[21, 3, 1, 0, 2, 2, 70]);
+        }
+    });
+    let address = address.to_string();
+    let home = |variables: &[(&str, &str)], proxy: &str| {
+        let mut home = Home::new();
+        let secret = home.write("secret", "hunter2", 0o600).display().to_string();
+        home.configure(&format!(
+            "[registry.\"quay.example.com\"]\nrobot = \"acme+ci\"\nidentity = \"sso\"\n\
+             [identity.sso]\nsource = \"client-credentials\"\nclient_id = \"x\"\n{proxy}\n\
+             token_endpoint = \"https://sso.invalid/token\"\nclient_secret_file = \"{secret}\"\n"
+        ));
+        for (name, value) in variables {
+            home.set(name, value);
+        }
+        home
+    };
+    let refused = "the proxy `127.0.0.1:1` (HTTPS_PROXY): connection refused".to_owned();
+    let in_variable = "check the proxy's host, port and scheme in that variable";
+    let configured = format!("proxy = \"http://{address}\"");
+    let allow = "allow the host at the proxy";
+    for (variables, proxy, wanted, hint) in [
+        (&[("HTTPS_PROXY", "127.0.0.1:1")][..], "", refused, in_variable),
+        (
+            &[("https_proxy", &address)],
+            "",
+            format!("the proxy `{address}` (https_proxy) refused to connect to it, or is not an HTTP proxy"),
+            allow,
+        ),
+        (
+            &[],
+            &configured,
+            format!("the proxy `{address}` (`proxy`) refused to connect to it, or is not an HTTP proxy"),
+            allow,
+        ),
+        (
+            &[("HTTPS_PROXY", "http://me:hunter#2@proxy:3128")],
+            "",
+            "; no proxy was used, since HTTPS_PROXY has a `#` in its user or password: write it as %23"
+                .to_owned(),
+            "check ",
+        ),
+        (
+            &[("HTTPS_PROXY", "socks5://me:hunter2@proxy:1080")],
+            "",
+            "; no proxy was used, since HTTPS_PROXY names a SOCKS proxy (`socks5`), and only http and \
+             https proxies are supported"
+                .to_owned(),
+            "check ",
+        ),
+        (
+            &[("ALL_PROXY", "http://proxy:3128")],
+            "",
+            "; ALL_PROXY is not used (as podman does not use it): HTTPS_PROXY names a proxy".to_owned(),
+            "check ",
+        ),
+    ] {
+        let ran = home(variables, proxy).get("quay.example.com");
+        assert!(ran.cause().ends_with(&wanted), "{variables:?}: {ran:?}");
+        assert!(ran.hint().starts_with(hint), "{variables:?}: {ran:?}");
+        assert!(!ran.stderr.contains("hunter"), "{ran:?}");
+    }
+}
+
 /// Under `localhost` the servers are there without a name server, and without a proxy too.
 #[test]
 fn r36_the_loopback_is_asked_without_the_proxy_that_a_variable_names() {

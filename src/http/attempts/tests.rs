@@ -157,7 +157,9 @@ fn r35_the_addresses_of_a_proxy_are_tried_in_the_same_way() {
     );
     assert_eq!(fault_of(sent), (TransportFault::NoConnection, wanted));
     let (sent, took) = ask(&["127.0.0.2", "127.0.0.1"], &url, &connection, STEP);
-    let wanted = format!("the proxy `proxy.example.com:{port}` (`proxy`) refused to connect to it");
+    let wanted = format!(
+        "the proxy `proxy.example.com:{port}` (`proxy`) refused to connect to it, or is not an HTTP proxy"
+    );
     assert_eq!(fault_of(sent), (TransportFault::ProxyRefused, wanted));
     assert!(took < WELL_WITHIN, "the refusal is the answer: {took:?}");
 }
