@@ -713,7 +713,7 @@ fn r40_a_list_of_a_packages_or_of_some_users_is_kept_and_followed() {
     assert!(text.ends_with("\ncredential-helpers = [\"secretservice\", \"quayfed\"]\n"), "{text}");
     let with_ours = LIST.replace(']', ", \"quayfed\"]");
     assert_eq!(fs::read_to_string(&mine).expect("text"), with_ours);
-    assert!(desk.screen(PIPED, &["--system"]).contains("Nothing to do."));
+    assert!(desk.screen(PIPED, &["--system"]).contains("No file needs a change."));
     desk.screen(PIPED, &["--system", "--undo"]);
     assert!(!desk.path(own).exists());
     assert_eq!(fs::read_to_string(&mine).expect("text"), LIST);
