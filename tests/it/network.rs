@@ -722,11 +722,12 @@ fn r26_a_name_server_that_does_not_answer_holds_neither_answer_nor_deadline() {
     let began = Instant::now();
     let ran = Ran::from(start(command, "quay.invalid.example").wait_with_output().expect("an end"));
     let took = began.elapsed();
-    assert_eq!(
-        ran.cause(),
-        "the issuer `https://sso.invalid.example` gave no answer within 1s (the name server did not \
-         answer)"
-    );
+    // On a busy machine less than the second is left when it is asked.
+    let time = ran
+        .cause()
+        .strip_prefix("the issuer `https://sso.invalid.example` gave no answer within ")
+        .and_then(|rest| rest.strip_suffix(" (the name server did not answer)"));
+    assert!(time.is_some_and(|time| time.ends_with('s')), "{ran:?}");
     assert_eq!(ran.hint(), "check this host's name servers (/etc/resolv.conf) and the way to them");
     // The C library asks twice, for 5 s each.
     assert!(took < SOON, "{took:?}: {ran:?}");
