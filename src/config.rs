@@ -424,7 +424,8 @@ mod tests {
         assert_eq!(
             failure.hint(),
             format!(
-                "let uid {uid}, who runs this, read it: it holds no secret (chmod a+r config.toml)"
+                "let the user running this (uid {uid}) read it: it holds no secret (chmod a+r \
+                 config.toml)"
             )
         );
         desk.set_mode("etc", 0o600);
