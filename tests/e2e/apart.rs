@@ -58,7 +58,8 @@ pub(crate) fn run_again_apart(arguments: &[String]) -> Option<ExitCode> {
     if !is_root() || command(Path::new("true")).succeed().is_err() {
         return None;
     }
-    let folder = tempfile::Builder::new().prefix("quayfed-e2e-").tempdir().ok()?;
+    // Not in /tmp: a user's home lies where only root can make folders.
+    let folder = tempfile::Builder::new().prefix("quayfed-e2e-").tempdir_in("/var/lib").ok()?;
     let program = std::env::current_exe().ok()?;
     let status = command(&program).args(arguments).env(INSIDE, folder.path()).status().ok()?;
     Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -407,7 +407,7 @@ fn meet_a_third_user_in_etc(at: &Bench) -> Result<(), String> {
     let ran = outside.fail_with_input(at.scene.host())?;
     let wanted = format!(
         "/etc/quayfed/config.toml belongs to uid {THIRD_USER} (mode 0644), neither to root nor to \
-         uid {USER}, who runs this"
+         the user running this (uid {USER})"
     );
     assert_eq!(ran.cause_and_hint()?.0, wanted);
     Ok(())

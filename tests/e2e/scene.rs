@@ -35,6 +35,7 @@ pub(crate) struct Scene {
     registry: Registry,
     pub(crate) sandbox: Sandbox,
     client_secret: String,
+    ca: PathBuf,
     folder: TempDir,
 }
 
@@ -57,7 +58,16 @@ impl Scene {
         quay.permit(ROBOT, "acme/*", &["pull", "push"]);
         quay.permit(OTHER_ROBOT, "acme/*", &["pull"]);
         let registry = Registry::start(&folder.path().join("quay"), &sandbox, Access::ByToken);
-        Self { registry, sandbox, client_secret: CLIENT_SECRET.to_owned(), folder }
+        // In a user namespace a `ca_file` of root's is known as such in the system's places alone.
+        let ca = match (apart::folder(), folder.path().file_name()) {
+            (Some(_), Some(name)) => {
+                let place = Path::new("/etc").join(name).with_extension("pem");
+                fs::copy(sandbox.ca_file(), &place).expect("the CA copied");
+                place
+            }
+            _ => sandbox.ca_file().to_owned(),
+        };
+        Self { registry, sandbox, client_secret: CLIENT_SECRET.to_owned(), ca, folder }
     }
 
     /// The registry whose robot tokens the helper is to get: `localhost:PORT`.
@@ -77,7 +87,7 @@ impl Scene {
 
     /// The CA of all servers here.
     pub(crate) fn ca(&self) -> &Path {
-        self.sandbox.ca_file()
+        &self.ca
     }
 
     /// How many robot tokens were handed out, or asked for in vain.
