@@ -14,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::http::Transport;
 use crate::log::Level;
+use crate::printable::PlainText;
 use crate::protocol::reserve::Reserve;
 use crate::protocol::{Answer, NO_SERVER, Stored};
 use crate::robot_token;
@@ -54,11 +55,14 @@ pub fn get<'t>(
             let deadline = Deadline::after(began, rule.deadline);
             let transport = transport();
             let keep = |token: &Secret<String>, until| {
-                let answer = Answer::credentials(asked, rule.robot.as_str(), token.expose());
+                let answer =
+                    Answer::credentials(asked, rule.robot.as_str(), token.expose().as_str());
                 Reserve::of(answer, until)
             };
             match robot_token::obtain(world, &*transport, cache.as_ref(), &rule, deadline, &keep) {
-                Ok(token) => Answer::credentials(asked, rule.robot.as_str(), token.expose()),
+                Ok(token) => {
+                    Answer::credentials(asked, rule.robot.as_str(), token.expose().as_str())
+                }
                 Err(failure) if rule.on_error == OnError::Anonymous => Answer::Anonymous(failure),
                 Err(failure) => Answer::Failed(failure),
             }
@@ -185,7 +189,8 @@ fn find_or_fail<'a>(world: &'a World, asked: &str, server: &Server) -> Result<Fo
             Planned::NotOurs => return Ok(Found::NotOurs),
             Planned::Broken => {}
             Planned::Lookup(rule, lookup) => {
-                let answer = |robot: &str, token: &str| Answer::credentials(asked, robot, token);
+                let answer =
+                    |robot: &str, token: PlainText<'_>| Answer::credentials(asked, robot, token);
                 let answer =
                     robot_token::cached(world, cache, &rule, &lookup, Freshness::Fresh, answer);
                 if let Some(answer) = answer {
@@ -227,7 +232,7 @@ fn living(world: &World, asked: &str, server: &Server) -> Option<Answer> {
     else {
         return None;
     };
-    let answer = |robot: &str, token: &str| Answer::credentials(asked, robot, token);
+    let answer = |robot: &str, token: PlainText<'_>| Answer::credentials(asked, robot, token);
     robot_token::cached(world, &cache, &rule, &lookup, Freshness::Short, answer)
 }
 

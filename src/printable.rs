@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Text of which every character is seen, but for line ends and tabs.
@@ -57,13 +58,16 @@ impl JsonLine {
 
     /// An object of texts, which may be secrets: no copy of one is left behind. `before` is what
     /// stands before each value, from the end of the one before it.
-    pub fn of_texts<const N: usize>(fields: [(&'static str, &str); N]) -> Self {
+    pub fn of_texts<const N: usize>(fields: [(&'static str, Text<'_>); N]) -> Self {
         const ROOM: usize = 64;
-        let length: usize = fields.iter().map(|(_, value)| value.len()).sum();
+        let length: usize = fields.iter().map(|(_, value)| value.as_str().len()).sum();
         let mut text = String::with_capacity(ROOM + length);
         for (before, value) in fields {
             text.push_str(before);
-            push(&mut text, value);
+            match value {
+                Text::Plain(PlainText(plain)) => text.extend(["\"", plain, "\""]),
+                Text::Any(value) => push(&mut text, value),
+            }
         }
         text.push_str("}\n");
         Self(text)
@@ -72,6 +76,36 @@ impl JsonLine {
     /// The line.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A text that is to stand in JSON. What is known to be plain is not looked at again.
+#[derive(Clone, Copy)]
+pub enum Text<'a> {
+    /// Text that stands there as it is.
+    Plain(PlainText<'a>),
+    /// Any other text.
+    Any(&'a str),
+}
+
+impl<'a> Text<'a> {
+    const fn as_str(self) -> &'a str {
+        match self {
+            Self::Plain(text) => text.expose(),
+            Self::Any(text) => text,
+        }
+    }
+}
+
+impl<'a> From<PlainText<'a>> for Text<'a> {
+    fn from(text: PlainText<'a>) -> Self {
+        Self::Plain(text)
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Any(text)
     }
 }
 
@@ -85,6 +119,36 @@ impl fmt::Debug for JsonLine {
 impl Zeroize for JsonLine {
     fn zeroize(&mut self) {
         self.0.zeroize();
+    }
+}
+
+/// Text that stands as it is in a string of JSON and in the header of a request, as every token does:
+/// visible ASCII characters without quotes and backslashes. It may be a secret.
+#[derive(Clone, Copy)]
+pub struct PlainText<'a>(&'a str);
+
+impl<'a> PlainText<'a> {
+    /// The text, if it is plain.
+    pub fn of(text: &'a str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        text.bytes().fold(true, |all, byte| all & is_plain(byte)).then_some(Self(text))
+    }
+
+    /// The text itself.
+    pub const fn expose(self) -> &'a str {
+        self.0
+    }
+}
+
+impl Serialize for PlainText<'_> {
+    fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(writer)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PlainText<'a> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        Self::of(<&str>::deserialize(reader)?).ok_or_else(|| D::Error::custom("not plain"))
     }
 }
 
@@ -199,6 +263,24 @@ pub const fn is_unprintable(character: char) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_text_is_plain_that_needs_no_escape_anywhere() {
+        for (text, is_plain) in [
+            ("eyJhbGciOiJSUzI1NiJ9.e30.c2ln-_", true),
+            ("", true),
+            ("a b", false),
+            ("a\"b", false),
+            ("a\\b", false),
+            ("a\nb", false),
+            ("a\u{7f}b", false),
+            ("a\u{1b}[31m", false),
+            ("\u{e4}", false),
+            ("\u{202e}", false),
+        ] {
+            assert_eq!(PlainText::of(text).is_some(), is_plain, "{text:?}");
+        }
+    }
+
     /// Every character of Unicode that acts on a reader, in a text between letters.
     fn evil() -> impl Iterator<Item = char> {
         ('\0'..=char::MAX).filter(|character| is_unprintable(*character))
@@ -244,7 +326,10 @@ mod tests {
             let text = format!("a{character}b");
             for line in [
                 JsonLine::of(&text),
-                JsonLine::of_texts([("{\"a\":", &*text), (",\"b\":", &*text)]),
+                JsonLine::of_texts([
+                    ("{\"a\":", text.as_str().into()),
+                    (",\"b\":", text.as_str().into()),
+                ]),
             ] {
                 let json = line.as_str().strip_suffix('\n').expect("a line end");
                 assert!(!json.contains(is_unprintable), "{character:?}: {json}");

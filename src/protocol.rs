@@ -14,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
-use crate::printable::{JsonLine, Printable};
+use crate::printable::{JsonLine, Printable, Text};
 use crate::secret::Secret;
 
 /// The program's name, as clients call it.
@@ -70,11 +70,11 @@ pub struct Stored {
 impl Answer {
     /// What `get` found: the server as it was asked for, the user name, and the password, a robot
     /// token.
-    pub fn credentials(server: &str, username: &str, token: &str) -> Self {
+    pub fn credentials<'a>(server: &str, username: &str, token: impl Into<Text<'a>>) -> Self {
         Self::Credentials(Secret::new(JsonLine::of_texts([
-            ("{\"ServerURL\":", server),
-            (",\"Username\":", username),
-            (",\"Secret\":", token),
+            ("{\"ServerURL\":", server.into()),
+            (",\"Username\":", username.into()),
+            (",\"Secret\":", token.into()),
         ])))
     }
 

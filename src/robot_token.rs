@@ -19,6 +19,7 @@ use crate::files::{self, Reservation};
 use crate::http::Transport;
 use crate::identity::{self, AtHand, Discovered};
 use crate::moment::Moment;
+use crate::printable::PlainText;
 use crate::protocol::PROGRAM;
 use crate::protocol::reserve::Reserve;
 use crate::quay::Presented;
@@ -47,7 +48,7 @@ pub fn cached<T>(
     rule: &str,
     lookup: &Lookup<'_>,
     worst: Freshness,
-    make: impl FnOnce(&str, &str) -> T,
+    make: impl FnOnce(&str, PlainText<'_>) -> T,
 ) -> Option<T> {
     let at_hand = identity::at_hand(world, &lookup.bearer).ok()?;
     let key = lookup.key(rule, at_hand.key.as_deref());

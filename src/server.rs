@@ -27,9 +27,9 @@ impl Server {
         }
         let text = without_scheme(text)?;
         let text = text.strip_suffix('/').unwrap_or(text);
-        let (authority, path) = text.split_once('/').unwrap_or((text, ""));
+        let (authority, path) = parts(text);
         let host = parse_authority(authority)?;
-        if text.contains('/') {
+        if authority.len() < text.len() {
             check_path(path)?;
         }
         Ok(Self { host, path: path.to_owned() })
@@ -57,6 +57,14 @@ impl Server {
     pub fn covers(&self, other: &Self) -> bool {
         self.host == other.host && is_path_prefix(&self.path, &other.path)
     }
+}
+
+/// The host of a server as it is written, and its path, which is empty for a bare host. Looking at one
+/// byte after the other is quickest for what is this short.
+pub fn parts(server: &str) -> (&str, &str) {
+    let slash = server.bytes().position(|byte| byte == b'/');
+    let split = slash.and_then(|at| Some((server.get(..at)?, server.get(at + 1..)?)));
+    split.unwrap_or((server, ""))
 }
 
 /// Whether `prefix` is `path` or stands before a `/` in it; the empty prefix covers every path.

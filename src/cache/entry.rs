@@ -3,21 +3,21 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cache::Cache;
 use crate::cache::freshness::{Freshness, LONGEST_LIFE, SPREAD, Schedule};
 use crate::cache::name::{Kind, Name};
-use crate::cache::seal::{FORMAT, ROOM, checksum, sealed, unsealed};
+use crate::cache::seal::{FORMAT, ROOM, checksum, failed, sealed, unsealed};
 use crate::config::settings::{ClientAuth, Rule};
 use crate::digest::sha256;
-use crate::files::Reservation;
+use crate::files::{Reservation, describe};
 use crate::moment::Moment;
+use crate::printable::PlainText;
 use crate::robot::RobotName;
-use crate::secret::{PlainText, Secret};
-use crate::server::Server;
+use crate::secret::Secret;
+use crate::server::{Server, parts};
 
 /// The longest robot token that is taken, in bytes (R21); Quay's have about 825.
 pub const LONGEST_TOKEN: usize = 8 << 10;
@@ -92,7 +92,7 @@ pub struct KeyText<'a> {
 
 impl KeyText<'_> {
     fn name(&self, kind: Kind) -> Name {
-        let host = self.rule.split_once('/').map_or(self.rule, |(host, _)| host);
+        let (host, _) = parts(self.rule);
         let bearer = self.bearer.map(|bearer| checksum(bearer.as_bytes()));
         Name::of_entry(kind, host, self.settings, bearer)
     }
@@ -245,13 +245,13 @@ impl Cache<'_> {
         key: KeyText<'_>,
         min_validity: Option<Duration>,
         worst: Freshness,
-        make: impl FnOnce(&str) -> T,
+        make: impl FnOnce(PlainText<'_>) -> T,
     ) -> Option<T> {
         let bytes = self.read(&key.name(Kind::Entry))?;
         let written = self.written(&bytes).filter(|written| written.key == key)?;
         let left = written.obtained.left(written.lifetime(), self.world.now());
         let schedule = Schedule::of(written.lifetime(), min_validity, written.spread);
-        (schedule.freshness(left) <= worst).then(|| make(written.token.expose()))
+        (schedule.freshness(left) <= worst).then(|| make(written.token))
     }
 
     /// The entry for a key, Spent or not.
@@ -318,7 +318,8 @@ impl Cache<'_> {
         let boot_id = if self.folder.is_in_memory() { None } else { self.world.boot_id() };
         let content = sealed(&Written {
             key: key.text(&rule),
-            token: PlainText::of(entry.token.expose()).context("the token is not plain text")?,
+            token: PlainText::of(entry.token.expose())
+                .ok_or_else(|| failed("the token", "not plain text"))?,
             lifetime_ms: u64::try_from(entry.lifetime.as_millis()).unwrap_or(u64::MAX),
             obtained: entry.obtained,
             boot_id: boot_id.as_deref(),
@@ -333,19 +334,19 @@ impl Cache<'_> {
         })?;
         let name = key.name(Kind::Entry);
         let written = name.write(room, &content);
-        written.with_context(|| format!("the entry `{name}`"))?;
+        written.map_err(|error| failed(format_args!("the entry `{name}`"), describe(&error)))?;
         self.sweep();
         Ok(())
     }
 
     /// Forgets what discovery said, since the endpoint that it named failed.
-    pub fn forget_discovery(&self, key: &EntryKey, failed: &KeptDiscovery) {
-        let entry = self.entry(key).filter(|entry| entry.discovery.as_ref() == Some(failed));
+    pub fn forget_discovery(&self, key: &EntryKey, useless: &KeptDiscovery) {
+        let entry = self.entry(key).filter(|entry| entry.discovery.as_ref() == Some(useless));
         let Some(entry) = entry else { return };
         let entry = Entry { discovery: None, ..entry };
         let forgotten = self
             .reserve_entry()
-            .context("no room")
+            .map_err(|error| failed("no room", describe(&error)))
             .and_then(|room| self.keep_entry(room, key, &entry));
         if let Err(error) = forgotten {
             self.world.debug(format_args!("discovery could not be forgotten: {error:#}"));

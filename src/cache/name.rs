@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::digest::{hex, is_hex};
+use crate::digest::{is_hex, push_hex};
 use crate::files::{LockFile, PrivateFolder, Reservation, is_temporary};
 
 /// What a file of the cache is.
@@ -60,7 +60,8 @@ impl Name {
         let mut text = escaped(host);
         text.extend([".", settings.get(..SETTINGS).unwrap_or(settings)]);
         if let Some(bearer) = bearer {
-            push_hex(&mut text, '-', bearer);
+            text.push('-');
+            push_hex(&mut text, &bearer.to_be_bytes());
         }
         Self::ending(kind, text)
     }
@@ -68,14 +69,16 @@ impl Name {
     /// The name of a plan for a host, with a digest of what it is the plan of.
     pub(super) fn of_plan(host: &str, digest: u64) -> Self {
         let mut text = escaped(host);
-        push_hex(&mut text, '.', digest);
+        text.push('.');
+        push_hex(&mut text, &digest.to_be_bytes());
         Self::ending(Kind::Plan, text)
     }
 
     /// The name of the plan for all hosts that have none of their own: no host is written like that.
     pub(super) fn of_other_hosts(digest: u64) -> Self {
         let mut text = "_".to_owned();
-        push_hex(&mut text, '.', digest);
+        text.push('.');
+        push_hex(&mut text, &digest.to_be_bytes());
         Self::ending(Kind::Plan, text)
     }
 
@@ -159,16 +162,12 @@ fn escaped(host: &str) -> String {
         if is_plain(byte) {
             name.push(char::from(byte));
         } else {
-            name.extend(["_", &hex(&[byte])]);
+            name.push('_');
+            push_hex(&mut name, &[byte]);
         }
     }
     name.truncate(LONGEST_HOST);
     name
-}
-
-fn push_hex(text: &mut String, before: char, digest: u64) {
-    use std::fmt::Write as _;
-    let _ = write!(text, "{before}{digest:016x}");
 }
 
 /// The cache's folder: what has no name of ours cannot be reached through it.

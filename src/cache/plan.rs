@@ -4,20 +4,20 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::entry::{KeyText, settings_digest};
 use crate::cache::name::Name;
-use crate::cache::seal::{FORMAT, checksum, sealed, unsealed};
+use crate::cache::seal::{FORMAT, checksum, failed, sealed, unsealed};
 use crate::cache::{Cache, LARGEST};
 use crate::config::fingerprint::Fingerprint;
 use crate::config::search_path::SearchPath;
 use crate::config::settings::{Bearer, Rule, Settings};
 use crate::digest::is_hex;
 use crate::failure::Failure;
-use crate::secret::PlainText;
-use crate::server::{Server, is_path_prefix};
+use crate::files::describe;
+use crate::printable::PlainText;
+use crate::server::{Server, is_path_prefix, parts};
 use crate::world::World;
 
 /// The program's version: another one may have meant something else.
@@ -103,7 +103,7 @@ impl PlannedRule<'_> {
 
     /// The path of its server; empty for the host itself.
     pub fn path(&self) -> &str {
-        self.rule.split_once('/').map_or("", |(_, path)| path)
+        parts(&self.rule).1
     }
 }
 
@@ -232,12 +232,15 @@ impl Cache<'_> {
     }
 
     fn write_plan(&self, plan: &impl Serialize, name: &Name) -> anyhow::Result<()> {
-        let content = sealed(plan).context("a path is no text")?;
+        let content = sealed(plan).map_err(|error| failed("a path is no text", error))?;
         let size = content.len() as u64;
-        anyhow::ensure!(size <= LARGEST, "it would be too large");
-        let room = self.folder.reserve(size, self.world.random_number()).context("no room")?;
+        if size > LARGEST {
+            return Err(failed("it would be too large", format_args!("{size} bytes")));
+        }
+        let room = self.folder.reserve(size, self.world.random_number());
+        let room = room.map_err(|error| failed("no room", describe(&error)))?;
         let written = name.write(room, &content);
-        written.with_context(|| format!("the plan `{name}`"))
+        written.map_err(|error| failed(format_args!("the plan `{name}`"), describe(&error)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! How a file of the cache is written: a checksum, then the value in postcard's format. Both cost
 //! next to nothing to read.
 
-use anyhow::Context as _;
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
 use zeroize::Zeroizing;
@@ -28,11 +29,18 @@ pub(super) const ROOM: usize = 32 * 1024;
 pub(super) fn sealed(value: &impl Serialize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Vec::with_capacity(ROOM);
     bytes.extend_from_slice(&[0; CHECKSUM]);
-    let bytes = postcard::to_extend(value, bytes).context("it has no binary form")?;
+    let bytes = postcard::to_extend(value, bytes)
+        .map_err(|error| failed("it has no binary form", error))?;
     let mut bytes = Zeroizing::new(bytes);
     let seal = checksum(&bytes[CHECKSUM..]).to_le_bytes();
     bytes[..CHECKSUM].copy_from_slice(&seal);
     Ok(bytes)
+}
+
+/// What could not be done, and why, as a text. A type of its own for each error that `anyhow` holds would
+/// bring tables of addresses, which every start of the program puts right.
+pub(super) fn failed(what: impl Display, why: impl Display) -> anyhow::Error {
+    anyhow::Error::msg(format!("{what}: {why}"))
 }
 
 /// The value that was written, if its checksum holds.

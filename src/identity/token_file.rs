@@ -24,7 +24,7 @@ pub(super) fn read(world: &World, settings: &TokenFile) -> Result<IdToken, AtKey
             }
             InputError::Unreadable(_) => {
                 format!(
-                    "it must be readable by uid {}, who runs this",
+                    "it must be readable by the user running this (uid {})",
                     world.caller.uid_on_the_host()
                 )
             }

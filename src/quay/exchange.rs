@@ -16,7 +16,8 @@ use crate::deadline::Deadline;
 use crate::failure::{Failure, StepFailure};
 use crate::http::{Body, Request, Response, Retry500, Transport, send_by};
 use crate::jwt;
-use crate::secret::{PlainText, Secret};
+use crate::printable::PlainText;
+use crate::secret::Secret;
 use crate::world::World;
 
 /// Where the exchange is, below `api_url`. A slash at its end would be another page.
