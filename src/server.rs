@@ -112,23 +112,20 @@ fn parse_authority(authority: &str) -> Result<String, NotAServer> {
     if authority.contains('@') {
         return Err(NotAServer("has user information before the host"));
     }
-    let (host, port) = split_port(authority)?;
+    let authority = authority.to_ascii_lowercase();
+    let (host, port) = split_port(&authority)?;
     if let Some(port) = port {
         let digits_only = port.bytes().all(|byte| byte.is_ascii_digit());
         if !digits_only || port.starts_with('0') || port.parse::<u16>().is_err() {
             return Err(NotAServer("has a port that is not a number from 1 to 65535"));
         }
     }
-    let host = host.to_ascii_lowercase();
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         address.parse::<Ipv6Addr>().map_err(|_| NotAServer("has a broken IPv6 address"))?;
     } else {
-        check_host_name(&host)?;
+        check_host_name(host)?;
     }
-    Ok(match port {
-        None => host,
-        Some(port) => format!("{host}:{port}"),
-    })
+    Ok(authority)
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), NotAServer> {

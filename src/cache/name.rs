@@ -158,12 +158,16 @@ const fn is_plain(byte: u8) -> bool {
 fn escaped(host: &str) -> String {
     const REST: usize = 80;
     let mut name = String::with_capacity(host.len() + REST);
-    for byte in host.bytes() {
-        if is_plain(byte) {
-            name.push(char::from(byte));
-        } else {
-            name.push('_');
-            push_hex(&mut name, &[byte]);
+    if host.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+        name.push_str(host);
+    } else {
+        for byte in host.bytes() {
+            if is_plain(byte) {
+                name.push(char::from(byte));
+            } else {
+                name.push('_');
+                push_hex(&mut name, &[byte]);
+            }
         }
     }
     name.truncate(LONGEST_HOST);
