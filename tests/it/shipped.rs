@@ -168,9 +168,9 @@ fn what_the_readme_says_of_failures_is_what_the_program_says() {
     let readme = read("README.md");
     let table = readme.split("| what is said | what it means |").nth(1).expect("the table");
     let mut texts = read("tests/it/snapshots/it__explained__every_refusal_is_explained.snap");
-    for source in ["src/robot_token.rs", "src/protocol.rs", "src/http/fault.rs", "src/http/tls.rs"]
-    {
-        texts.push_str(&read(source));
+    let sources = ["robot_token", "protocol", "ownership", "http/fault", "http/lookup", "http/tls"];
+    for source in sources {
+        texts.push_str(&read(&format!("src/{source}.rs")));
     }
     let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with("| ")).collect();
     assert!(rows.len() >= 10, "{rows:?}");
